@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wincode::{SchemaRead, SchemaWrite};
 
 use crate::{
-    BidderNumber, Decimal, LogTime, LotId, OrganisationId, Price, Refusal, RequestId, Role, SessionId,
-    TenderId, UserId,
+    BidderNumber, Decimal, LogTime, LotId, OrganisationId, Price, Refusal, RequestId, Role, SessionId, TenderId,
+    UserId,
 };
 
 /// An answer with what a repeat under the same key needs to give the first answer again.

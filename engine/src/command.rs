@@ -2,9 +2,7 @@
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::{
-    Decimal, LotId, LogTime, OrganisationId, RequestId, SessionId, TenderId, TenderSpec, UserId,
-};
+use crate::{Decimal, LogTime, LotId, OrganisationId, RequestId, SessionId, TenderId, TenderSpec, UserId};
 
 /// One entry of a shard's log: a batch of commands that became durable together.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]

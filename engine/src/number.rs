@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_decimal_string() {
-        for text in ["", "-", ".", "1.", ".5", "+1", "1e3", "1,5", " 1", "1 ", "0x1", "--1", "1.2.3", "NaN", "١"] {
+        for text in ["", "-", ".", "1.", ".5", "+1", "1e3", "1,5", " 1", "1 ", "0x1", "--1", "1.2.3", "NaN", "١"]
+        {
             assert_eq!(Decimal::parse(text), None, "{text:?}");
         }
         assert_eq!(Decimal::parse(&"9".repeat(65)), None);
