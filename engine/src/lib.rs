@@ -4,18 +4,34 @@
 //! engine knows comes in with a log [`Entry`]; the same entries give the same answers, the same
 //! steps and the same [`Engine::state_hash`] on every machine.
 
+mod accounts;
 mod answer;
 mod command;
+mod engine;
 mod event;
 mod id;
+mod lot;
 mod number;
 mod refusal;
+mod rule_table;
+mod rules;
+mod sight;
+mod snapshot;
 mod spec;
+mod tender;
 
+pub use accounts::*;
 pub use answer::*;
 pub use command::*;
+pub use engine::*;
 pub use event::*;
 pub use id::*;
+pub use lot::*;
 pub use number::*;
 pub use refusal::*;
+pub use rule_table::*;
+pub use rules::*;
+pub use sight::*;
+pub use snapshot::*;
 pub use spec::*;
+pub use tender::*;
