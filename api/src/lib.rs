@@ -1,1 +1,4 @@
-//! stub
+//! The parts of the `reversetender` program: the edge around the engine.
+
+pub mod body;
+pub mod text;
