@@ -6,10 +6,7 @@ use std::process::Command;
 
 fn root() -> PathBuf {
     let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bench
-        .parent()
-        .expect("bench/ lies in the workspace")
-        .to_path_buf()
+    bench.parent().expect("bench/ lies in the workspace").to_path_buf()
 }
 
 fn unit() -> String {
@@ -20,9 +17,7 @@ fn unit() -> String {
 /// The values of `key` in the unit, in order.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     let mark = format!("{key}=");
-    unit.lines()
-        .filter_map(|line| line.strip_prefix(mark.as_str()))
-        .collect()
+    unit.lines().filter_map(|line| line.strip_prefix(mark.as_str())).collect()
 }
 
 #[test]
@@ -53,17 +48,10 @@ fn the_unit_is_hardened() {
     ] {
         assert_eq!(values(&unit, key), [value], "{key}");
     }
-    assert_eq!(
-        values(&unit, "SystemCallFilter").first(),
-        Some(&"@system-service")
-    );
+    assert_eq!(values(&unit, "SystemCallFilter").first(), Some(&"@system-service"));
     let number = |key: &str| -> u64 {
-        let value = *values(&unit, key)
-            .first()
-            .unwrap_or_else(|| panic!("{key} is set"));
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{key} is a number: {value}"))
+        let value = *values(&unit, key).first().unwrap_or_else(|| panic!("{key} is set"));
+        value.parse().unwrap_or_else(|_| panic!("{key} is a number: {value}"))
     };
     assert!(number("LimitNOFILE") >= 16_384, "a socket is a descriptor");
     assert!(number("TimeoutStopSec") >= 30, "the drain has its time");
@@ -74,59 +62,31 @@ fn systemd_accepts_the_unit() {
     let folder = tempfile::tempdir().expect("a folder for the unit");
     let path = folder.path().join("reversetender.service");
     // The program is not installed here; everything else is verified as it is.
-    fs::write(
-        &path,
-        unit().replace("=/usr/bin/reversetender", "=/bin/true"),
-    )
-    .expect("the unit is written");
-    let output = match Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&path)
-        .output()
-    {
+    fs::write(&path, unit().replace("=/usr/bin/reversetender", "=/bin/true")).expect("the unit is written");
+    let output = match Command::new("systemd-analyze").arg("verify").arg(&path).output() {
         Ok(output) => output,
         Err(error) => {
-            println!(
-                "systemd-analyze can't be run here ({error}): the unit's keys are checked by the test above"
-            );
+            println!("systemd-analyze can't be run here ({error}): the unit's keys are checked by the test above");
             return;
         }
     };
     let told = String::from_utf8_lossy(&output.stderr);
     // Whatever it says about this file is a fault; what it says about the machine's own units isn't.
-    let about_us: Vec<_> = told
-        .lines()
-        .filter(|line| line.contains("reversetender"))
-        .collect();
+    let about_us: Vec<_> = told.lines().filter(|line| line.contains("reversetender")).collect();
     assert!(about_us.is_empty(), "{about_us:#?}");
 }
 
 #[test]
 fn the_unit_and_the_configuration_name_the_same_folders() {
-    let text =
-        fs::read_to_string(root().join("deploy/reversetender.toml")).expect("it can be read");
+    let text = fs::read_to_string(root().join("deploy/reversetender.toml")).expect("it can be read");
     let configuration: toml::Table = text.parse().expect("the configuration is TOML");
-    let folder = |key: &str| {
-        configuration[key]
-            .as_str()
-            .expect("a folder is text")
-            .to_owned()
-    };
+    let folder = |key: &str| configuration[key].as_str().expect("a folder is text").to_owned();
     let state = format!("/var/lib/{}/", values(&unit(), "StateDirectory")[0]);
     let (data, keys) = (folder("data"), folder("keys"));
-    assert!(
-        data.starts_with(&state) && keys.starts_with(&state),
-        "only {state} can be written"
-    );
-    assert!(
-        !keys.starts_with(&format!("{data}/")),
-        "keys are not under the data they seal"
-    );
+    assert!(data.starts_with(&state) && keys.starts_with(&state), "only {state} can be written");
+    assert!(!keys.starts_with(&format!("{data}/")), "keys are not under the data they seal");
     for listen in ["listen", "admin_listen"] {
-        assert!(
-            folder(listen).starts_with("127.0.0.1:"),
-            "{listen} is on loopback, a proxy is in front"
-        );
+        assert!(folder(listen).starts_with("127.0.0.1:"), "{listen} is on loopback, a proxy is in front");
     }
     assert_eq!(folder("limits"), "default");
 }

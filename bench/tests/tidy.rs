@@ -10,10 +10,7 @@ const LINES_MAX: usize = 900;
 
 fn root() -> PathBuf {
     let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bench
-        .parent()
-        .expect("bench/ lies in the workspace")
-        .to_path_buf()
+    bench.parent().expect("bench/ lies in the workspace").to_path_buf()
 }
 
 fn read(path: &Path) -> String {
@@ -27,11 +24,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the project can be read") {
             let path = entry.expect("an entry of the project can be read").path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 if !matches!(name.as_str(), "target" | ".git" | "node_modules" | "data") {
                     folders.push(path);
@@ -46,10 +39,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
 #[track_caller]
@@ -82,9 +72,7 @@ fn every_rust_file_opens_with_what_it_owns() {
         .iter()
         .filter(|path| {
             let first = read(path).lines().next().unwrap_or_default().to_owned();
-            first
-                .strip_prefix("//! ")
-                .is_none_or(|words| words.trim().is_empty())
+            first.strip_prefix("//! ").is_none_or(|words| words.trim().is_empty())
         })
         .map(|path| shown(path))
         .collect();
@@ -94,13 +82,7 @@ fn every_rust_file_opens_with_what_it_owns() {
 #[test]
 fn nothing_is_unfinished_or_switched_off() {
     // Put together here, so that this file doesn't find itself.
-    let marks = [
-        ["to", "do!("],
-        ["unimple", "mented!("],
-        ["d", "bg!("],
-        ["FIX", "ME"],
-        ["#[ig", "nore"],
-    ];
+    let marks = [["to", "do!("], ["unimple", "mented!("], ["d", "bg!("], ["FIX", "ME"], ["#[ig", "nore"]];
     let mut found = Vec::new();
     for path in files(&root(), &[".rs", ".ts", ".sh"]) {
         for (number, line) in read(&path).lines().enumerate() {
@@ -161,14 +143,8 @@ const IMPURE: &[&str] = &[
 fn the_engine_is_pure() {
     let manifest = manifest("engine");
     let dependencies: BTreeSet<_> = table_keys(&manifest, "dependencies").into_iter().collect();
-    let allowed: BTreeSet<_> = ENGINE_DEPENDENCIES
-        .iter()
-        .map(|name| (*name).to_owned())
-        .collect();
-    assert!(
-        dependencies.is_subset(&allowed),
-        "engine/ depends on {dependencies:?}, allowed are {allowed:?}"
-    );
+    let allowed: BTreeSet<_> = ENGINE_DEPENDENCIES.iter().map(|name| (*name).to_owned()).collect();
+    assert!(dependencies.is_subset(&allowed), "engine/ depends on {dependencies:?}, allowed are {allowed:?}");
 
     let mut found = Vec::new();
     for path in files(&root().join("engine/src"), &[".rs"]) {
@@ -177,38 +153,27 @@ fn the_engine_is_pure() {
         let runs = source.split("#[cfg(test)]").next().unwrap_or_default();
         let code = code_only(runs);
         for word in words(&code) {
-            let hit = IMPURE
-                .iter()
-                .find(|bad| word == **bad || word.starts_with(&format!("{bad}::")));
+            let hit = IMPURE.iter().find(|bad| word == **bad || word.starts_with(&format!("{bad}::")));
             if let Some(bad) = hit {
                 found.push(format!("{}: {bad}", shown(&path)));
             }
         }
-        let grouped = code
-            .lines()
-            .filter(|line| line.contains("std::collections::{"));
+        let grouped = code.lines().filter(|line| line.contains("std::collections::{"));
         for line in grouped.filter(|line| line.contains("HashMap") || line.contains("HashSet")) {
             found.push(format!("{}: {}", shown(&path), line.trim()));
         }
     }
-    none(
-        &found,
-        "the engine has no I/O, clock, randomness, threads, floats or hash order",
-    );
+    none(&found, "the engine has no I/O, clock, randomness, threads, floats or hash order");
 }
 
 fn manifest(package: &str) -> toml::Table {
     let path = root().join(package).join("Cargo.toml");
-    read(&path)
-        .parse()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    read(&path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn table_keys(manifest: &toml::Table, table: &str) -> Vec<String> {
     let table = manifest.get(table).and_then(toml::Value::as_table);
-    table
-        .map(|table| table.keys().cloned().collect())
-        .unwrap_or_default()
+    table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
 }
 
 #[test]
@@ -235,24 +200,15 @@ fn dependencies_point_one_way() {
 fn every_package_takes_versions_and_lints_from_the_workspace() {
     for package in ["engine", "persistence", "api", "bench"] {
         let manifest = manifest(package);
-        let lints = manifest
-            .get("lints")
-            .and_then(|lints| lints.get("workspace"));
-        assert_eq!(
-            lints.and_then(toml::Value::as_bool),
-            Some(true),
-            "{package}: [lints] workspace = true"
-        );
+        let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
+        assert_eq!(lints.and_then(toml::Value::as_bool), Some(true), "{package}: [lints] workspace = true");
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(table) = manifest.get(table).and_then(toml::Value::as_table) else {
                 continue;
             };
             for (name, value) in table {
                 let shared = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
-                assert!(
-                    shared,
-                    "{package}: {name} takes its version from the workspace"
-                );
+                assert!(shared, "{package}: {name} takes its version from the workspace");
             }
         }
     }
@@ -292,12 +248,8 @@ struct Locked {
 }
 
 fn lock_file() -> Vec<Locked> {
-    let lock: toml::Table = read(&root().join("Cargo.lock"))
-        .parse()
-        .expect("Cargo.lock is TOML");
-    let packages = lock["package"]
-        .as_array()
-        .expect("Cargo.lock lists packages");
+    let lock: toml::Table = read(&root().join("Cargo.lock")).parse().expect("Cargo.lock is TOML");
+    let packages = lock["package"].as_array().expect("Cargo.lock lists packages");
     let text = |package: &toml::Value, key: &str| package.get(key)?.as_str().map(str::to_owned);
     let locked = |package| Locked {
         name: text(package, "name").expect("a package has a name"),
@@ -309,10 +261,7 @@ fn lock_file() -> Vec<Locked> {
 
 fn version(text: &str) -> Vec<u64> {
     let numbers = text.split(['-', '+']).next().unwrap_or_default();
-    numbers
-        .split('.')
-        .map(|part| part.parse().expect("a version is made of numbers"))
-        .collect()
+    numbers.split('.').map(|part| part.parse().expect("a version is made of numbers")).collect()
 }
 
 #[test]
@@ -322,11 +271,7 @@ fn the_lock_file_keeps_the_advisory_floors() {
     for package in &packages {
         for (name, floor, advisory) in FLOORS.iter().filter(|(name, ..)| package.name == *name) {
             let fine = version(&package.version) >= version(floor);
-            assert!(
-                fine,
-                "{name} {} is below {floor} ({advisory})",
-                package.version
-            );
+            assert!(fine, "{name} {} is below {floor} ({advisory})", package.version);
         }
         let banned = BANNED.iter().find(|(name, _)| package.name == *name);
         assert!(banned.is_none(), "{banned:?} is in the lock file");
@@ -341,27 +286,16 @@ fn the_lock_file_keeps_the_advisory_floors() {
 fn bincode_is_an_oracle_of_tests_and_nothing_else() {
     for package in ["engine", "persistence", "api", "bench"] {
         let dependencies = table_keys(&manifest(package), "dependencies");
-        assert!(
-            !dependencies.iter().any(|name| name == "bincode"),
-            "{package} must not ship bincode"
-        );
+        assert!(!dependencies.iter().any(|name| name == "bincode"), "{package} must not ship bincode");
     }
-    let bincode: Vec<_> = lock_file()
-        .into_iter()
-        .filter(|package| package.name == "bincode")
-        .collect();
-    assert!(
-        bincode.iter().all(|package| package.version == "2.0.1"),
-        "bincode 3 does not compile"
-    );
+    let bincode: Vec<_> = lock_file().into_iter().filter(|package| package.name == "bincode").collect();
+    assert!(bincode.iter().all(|package| package.version == "2.0.1"), "bincode 3 does not compile");
 }
 
 /// What a heading is called in a link, as GitHub makes it.
 fn anchor(heading: &str) -> String {
     let plain = heading.trim().trim_start_matches('#').trim().to_lowercase();
-    let kept = plain
-        .chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let kept = plain.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
@@ -391,9 +325,7 @@ fn links_in_documents_lead_somewhere() {
         for (number, line) in text.lines().enumerate() {
             for rest in line.split("](").skip(1) {
                 let target = rest.split(')').next().unwrap_or_default();
-                if target.starts_with("http://")
-                    || target.starts_with("https://")
-                    || target.starts_with("mailto:")
+                if target.starts_with("http://") || target.starts_with("https://") || target.starts_with("mailto:")
                 {
                     continue;
                 }
@@ -403,18 +335,12 @@ fn links_in_documents_lead_somewhere() {
                     None => (target, None),
                 };
                 let folder = path.parent().expect("a document lies in a folder");
-                let aim = if file.is_empty() {
-                    path.clone()
-                } else {
-                    folder.join(file)
-                };
+                let aim = if file.is_empty() { path.clone() } else { folder.join(file) };
                 let found = match fragment {
                     _ if !aim.exists() => false,
                     Some(fragment) if file.is_empty() || file.ends_with(".md") => {
                         let document = read(&aim);
-                        document
-                            .lines()
-                            .any(|line| line.starts_with('#') && anchor(line) == fragment)
+                        document.lines().any(|line| line.starts_with('#') && anchor(line) == fragment)
                     }
                     _ => true,
                 };
@@ -431,32 +357,16 @@ fn links_in_documents_lead_somewhere() {
 #[test]
 fn anchors_are_made_as_github_makes_them() {
     assert_eq!(anchor("## The walk of one bid"), "the-walk-of-one-bid");
-    assert_eq!(
-        anchor("# `log inspect|verify`: codes"),
-        "log-inspectverify-codes"
-    );
+    assert_eq!(anchor("# `log inspect|verify`: codes"), "log-inspectverify-codes");
 }
 
 #[test]
 fn the_readme_begins_with_the_two_commands() {
     let readme = read(&root().join("README.md"));
-    assert!(
-        readme.lines().count() <= 120,
-        "the README has at most 120 lines"
-    );
-    let block = readme
-        .split("```")
-        .nth(1)
-        .expect("the README has a code block");
-    let commands: Vec<_> = block
-        .lines()
-        .skip(1)
-        .map(|line| line.split('#').next().unwrap_or("").trim())
-        .collect();
-    assert_eq!(
-        commands[..2],
-        ["cargo run --release -- demo", "cargo xtask test"]
-    );
+    assert!(readme.lines().count() <= 120, "the README has at most 120 lines");
+    let block = readme.split("```").nth(1).expect("the README has a code block");
+    let commands: Vec<_> = block.lines().skip(1).map(|line| line.split('#').next().unwrap_or("").trim()).collect();
+    assert_eq!(commands[..2], ["cargo run --release -- demo", "cargo xtask test"]);
 }
 
 #[test]
@@ -479,33 +389,19 @@ fn what_a_newcomer_looks_for_is_there() {
         assert!(root().join(name).is_file(), "{name} is missing");
     }
     assert!(read(&root().join("LICENSE")).contains("Apache License"));
-    let version = &read(&root().join("Cargo.toml"))
-        .parse::<toml::Table>()
-        .expect("Cargo.toml is TOML");
-    let version = version["workspace"]["package"]["version"]
-        .as_str()
-        .expect("the workspace has a version");
+    let version = &read(&root().join("Cargo.toml")).parse::<toml::Table>().expect("Cargo.toml is TOML");
+    let version = version["workspace"]["package"]["version"].as_str().expect("the workspace has a version");
     let changelog = read(&root().join("CHANGELOG.md"));
     let named = changelog.contains(&format!("## {version}")) || changelog.contains("## Unreleased");
     assert!(named, "the changelog tells about {version}");
-    assert!(
-        read(&root().join(".github/workflows/ci.yml")).contains(".ci/run"),
-        "one script, here and there"
-    );
+    assert!(read(&root().join(".github/workflows/ci.yml")).contains(".ci/run"), "one script, here and there");
 }
 
 #[test]
 fn nothing_names_the_place_it_was_written_in() {
-    let marks = [
-        ["../sha", "red"],
-        ["/wo", "rk/"],
-        ["farm-", "studio"],
-        ["sub", "agent"],
-    ];
+    let marks = [["../sha", "red"], ["/wo", "rk/"], ["farm-", "studio"], ["sub", "agent"]];
     let mut found = Vec::new();
-    let endings = [
-        ".rs", ".ts", ".md", ".toml", ".sh", ".yml", ".service", ".html", "run",
-    ];
+    let endings = [".rs", ".ts", ".md", ".toml", ".sh", ".yml", ".service", ".html", "run"];
     for path in files(&root(), &endings) {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for (number, line) in text.lines().enumerate() {

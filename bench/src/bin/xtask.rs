@@ -49,31 +49,11 @@ struct Part {
 }
 
 const PARTS: &[Part] = &[
-    Part {
-        name: "engine",
-        title: "engine and rules",
-        minutes: Some(6),
-    },
-    Part {
-        name: "log",
-        title: "log and simulator",
-        minutes: Some(8),
-    },
-    Part {
-        name: "feed",
-        title: "feed and attacks",
-        minutes: Some(5),
-    },
-    Part {
-        name: "browser",
-        title: "browser",
-        minutes: Some(7),
-    },
-    Part {
-        name: "repository",
-        title: "repository and benches",
-        minutes: None,
-    },
+    Part { name: "engine", title: "engine and rules", minutes: Some(6) },
+    Part { name: "log", title: "log and simulator", minutes: Some(8) },
+    Part { name: "feed", title: "feed and attacks", minutes: Some(5) },
+    Part { name: "browser", title: "browser", minutes: Some(7) },
+    Part { name: "repository", title: "repository and benches", minutes: None },
 ];
 
 /// Minutes in which everything must be built from nothing.
@@ -109,10 +89,7 @@ fn main() -> ExitCode {
 
 fn root() -> PathBuf {
     let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bench
-        .parent()
-        .expect("bench/ lies in the workspace")
-        .to_path_buf()
+    bench.parent().expect("bench/ lies in the workspace").to_path_buf()
 }
 
 fn cargo() -> Command {
@@ -137,9 +114,7 @@ fn minutes(time: Duration) -> String {
 }
 
 fn report_part(title: &str, time: Duration, budget: Option<u64>) {
-    let budget = budget.map_or("no budget".to_owned(), |minutes| {
-        format!("of {minutes} min")
-    });
+    let budget = budget.map_or("no budget".to_owned(), |minutes| format!("of {minutes} min"));
     report(&format!("part\t{title}\t{}\t{budget}", minutes(time)));
 }
 
@@ -154,9 +129,7 @@ fn step(title: &str, command: &mut Command) -> io::Result<bool> {
 }
 
 fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut text = program.to_string_lossy().into_owned();
     for argument in command.get_args() {
         text.push(' ');
@@ -198,10 +171,7 @@ fn test(parts: &[&str]) -> io::Result<bool> {
         }
     }
     let wanted = |part: &Part| parts.is_empty() || parts.contains(&part.name);
-    if PARTS
-        .iter()
-        .any(|part| part.name == "browser" && wanted(part))
-    {
+    if PARTS.iter().any(|part| part.name == "browser" && wanted(part)) {
         set_up_browser()?;
     }
 
@@ -218,10 +188,7 @@ fn test(parts: &[&str]) -> io::Result<bool> {
     for part in PARTS.iter().filter(|part| wanted(part)) {
         let started = Instant::now();
         let mut tally = Tally::default();
-        for binary in binaries
-            .iter()
-            .filter(|binary| part_of(binary) == part.name)
-        {
+        for binary in binaries.iter().filter(|binary| part_of(binary) == part.name) {
             run(binary, &mut tally)?;
         }
         if part.name == "repository" {
@@ -235,10 +202,7 @@ fn test(parts: &[&str]) -> io::Result<bool> {
 
 fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
     println!("\n── summary");
-    println!(
-        "{:<24} {:>7} {:>7} {:>12}  budget",
-        "part", "passed", "failed", "time"
-    );
+    println!("{:<24} {:>7} {:>7} {:>12}  budget", "part", "passed", "failed", "time");
     let mut all = Tally::default();
     for (title, time, budget, tally) in rows {
         let note = match budget {
@@ -247,10 +211,7 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
             None => "-".to_owned(),
         };
         let time = minutes(*time);
-        println!(
-            "{title:<24} {:>7} {:>7} {time:>12}  {note}",
-            tally.passed, tally.failed
-        );
+        println!("{title:<24} {:>7} {:>7} {time:>12}  {note}", tally.passed, tally.failed);
         all.passed += tally.passed;
         all.failed += tally.failed;
         all.ignored += tally.ignored;
@@ -261,10 +222,7 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
     }
     report(&format!("passed\t{}", all.passed));
     report(&format!("failed\t{}", all.failed));
-    println!(
-        "tests: {} passed, {} failed, {} ignored",
-        all.passed, all.failed, all.ignored
-    );
+    println!("tests: {} passed, {} failed, {} ignored", all.passed, all.failed, all.ignored);
     all.failed == 0
 }
 
@@ -283,50 +241,27 @@ fn part_of(binary: &Binary) -> &'static str {
 fn build() -> io::Result<Option<Vec<Binary>>> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--locked", "--no-run"]);
-    command
-        .arg("--message-format=json-render-diagnostics")
-        .stdout(Stdio::piped());
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     println!("── build: {}", shown(&command));
     let mut child = command.spawn()?;
     let mut binaries = BTreeMap::new();
     for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
         let line = line?;
-        if !line.starts_with(r#"{"reason":"compiler-artifact""#)
-            || !line.contains(r#""test":true},"features""#)
-        {
+        if !line.starts_with(r#"{"reason":"compiler-artifact""#) || !line.contains(r#""test":true},"features""#) {
             continue;
         }
-        let (Some(executable), Some(manifest)) = (
-            text_field(&line, "executable"),
-            text_field(&line, "manifest_path"),
-        ) else {
+        let (Some(executable), Some(manifest)) =
+            (text_field(&line, "executable"), text_field(&line, "manifest_path"))
+        else {
             continue;
         };
-        let folder = Path::new(&manifest)
-            .parent()
-            .expect("a manifest lies in a folder")
-            .to_path_buf();
-        let package = folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let folder = Path::new(&manifest).parent().expect("a manifest lies in a folder").to_path_buf();
+        let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let target = text_field(&line, "name").unwrap_or_default();
         let executable = PathBuf::from(executable);
-        binaries.insert(
-            executable.clone(),
-            Binary {
-                package,
-                target,
-                folder,
-                executable,
-            },
-        );
+        binaries.insert(executable.clone(), Binary { package, target, folder, executable });
     }
-    Ok(child
-        .wait()?
-        .success()
-        .then(|| binaries.into_values().collect()))
+    Ok(child.wait()?.success().then(|| binaries.into_values().collect()))
 }
 
 /// The text of `"name":"…"` in a line of cargo's JSON. The last one counts: the target's `name` comes after others,
@@ -342,23 +277,13 @@ fn text_field(line: &str, name: &str) -> Option<String> {
 fn run(binary: &Binary, tally: &mut Tally) -> io::Result<()> {
     println!("\n── {} {}", binary.package, binary.target);
     let mut command = Command::new(&binary.executable);
-    command
-        .current_dir(&binary.folder)
-        .env("CARGO_MANIFEST_DIR", &binary.folder);
-    count(
-        &mut command,
-        &format!("{}::{}", binary.package, binary.target),
-        tally,
-    )
+    command.current_dir(&binary.folder).env("CARGO_MANIFEST_DIR", &binary.folder);
+    count(&mut command, &format!("{}::{}", binary.package, binary.target), tally)
 }
 
 fn doc_tests(tally: &mut Tally) -> io::Result<()> {
     println!("\n── documentation examples");
-    count(
-        cargo().args(["test", "--workspace", "--locked", "--quiet", "--doc"]),
-        "doc",
-        tally,
-    )
+    count(cargo().args(["test", "--workspace", "--locked", "--quiet", "--doc"]), "doc", tally)
 }
 
 /// Shows a test run and adds its counts. A run that ends badly without a failed test (an abort) counts as one failed.
@@ -372,10 +297,7 @@ fn count(command: &mut Command, name: &str, tally: &mut Tally) -> io::Result<()>
             tally.passed += count_before(counts, " passed");
             tally.failed += count_before(counts, " failed");
             tally.ignored += count_before(counts, " ignored");
-        } else if let Some(test) = line
-            .strip_prefix("test ")
-            .and_then(|line| line.strip_suffix(" ... FAILED"))
-        {
+        } else if let Some(test) = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED")) {
             tally.names.push(format!("{name}::{test}"));
         }
     }
@@ -389,20 +311,12 @@ fn count(command: &mut Command, name: &str, tally: &mut Tally) -> io::Result<()>
 
 fn count_before(counts: &str, word: &str) -> u64 {
     let head = counts.split(word).next().unwrap_or_default();
-    let digits = head
-        .rsplit(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap_or_default();
+    let digits = head.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().unwrap_or(0)
 }
 
 /// The names under which Chromium is installed.
-const BROWSERS: &[&str] = &[
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-];
+const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 fn set_up_browser() -> io::Result<()> {
     if let Some(browser) = BROWSERS.iter().find(|browser| installed(browser)) {
@@ -411,31 +325,17 @@ fn set_up_browser() -> io::Result<()> {
     }
     let user = Command::new("id").arg("-u").output()?;
     if user.stdout.trim_ascii() != b"0" || !installed("apt-get") {
-        println!(
-            "── set-up: Chromium is missing. The browser tests need it: sudo apt-get install chromium"
-        );
+        println!("── set-up: Chromium is missing. The browser tests need it: sudo apt-get install chromium");
         return Ok(());
     }
     println!("── set-up: installing Chromium for the browser tests (some 100 MB, 1 to 3 minutes)");
     let quiet = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(Stdio::null());
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         command
     };
     step("set-up", &mut quiet(&["update", "-qq"]))?;
-    step(
-        "set-up",
-        &mut quiet(&[
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "chromium",
-        ]),
-    )?;
+    step("set-up", &mut quiet(&["install", "-y", "-qq", "--no-install-recommends", "chromium"]))?;
     Ok(())
 }
 
@@ -453,55 +353,25 @@ fn verify() -> io::Result<bool> {
     check("layout", cargo().args(["fmt", "--all", "--check"]))?;
     check(
         "lints",
-        cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"]),
     )?;
     if installed("cargo-deny") {
-        check(
-            "supply chain",
-            cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]),
-        )?;
+        check("supply chain", cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
         advisories()?;
     } else {
-        println!(
-            "── supply chain: SKIPPED, cargo-deny is not installed (cargo install cargo-deny --locked)"
-        );
+        println!("── supply chain: SKIPPED, cargo-deny is not installed (cargo install cargo-deny --locked)");
         println!("   the advisory floors of the lock file are checked by the tidy test below");
     }
     // With the features of the whole workspace, so that nothing is built a second time.
-    check(
-        "tidy",
-        cargo().args([
-            "test",
-            "--workspace",
-            "--locked",
-            "--quiet",
-            "--test",
-            "tidy",
-        ]),
-    )?;
+    check("tidy", cargo().args(["test", "--workspace", "--locked", "--quiet", "--test", "tidy"]))?;
     let bundle = root().join("api/web/check.sh");
     if bundle.is_file() {
-        check(
-            "web bundle",
-            Command::new("bash").arg(bundle).current_dir(root()),
-        )?;
+        check("web bundle", Command::new("bash").arg(bundle).current_dir(root()))?;
     }
     report_part("verify", started.elapsed(), None);
     report(&format!("failed\t{}", failed.len()));
     if failed.is_empty() {
-        println!(
-            "── verify: everything holds ({})",
-            minutes(started.elapsed())
-        );
+        println!("── verify: everything holds ({})", minutes(started.elapsed()));
     } else {
         println!("── verify: FAILED: {}", failed.join(", "));
         println!("   `cargo xtask fix` mends layout and simple lints");
@@ -516,10 +386,7 @@ fn advisories() -> io::Result<()> {
     let database = home.map(|home| home.join("advisory-dbs"));
     if database.is_some_and(|folder| folder.is_dir()) {
         // Told, not judged: a new one appears without a change here.
-        step(
-            "advisories",
-            cargo().args(["deny", "--offline", "check", "advisories"]),
-        )?;
+        step("advisories", cargo().args(["deny", "--offline", "check", "advisories"]))?;
     } else {
         println!(
             "── advisories: SKIPPED, no database on this machine (`cargo deny fetch` where there is a network)"
@@ -533,14 +400,7 @@ fn advisories() -> io::Result<()> {
 fn fix() -> io::Result<bool> {
     let lints = step(
         "lints",
-        cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--fix",
-            "--allow-dirty",
-            "--allow-staged",
-        ]),
+        cargo().args(["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"]),
     )?;
     Ok(step("layout", cargo().args(["fmt", "--all"]))? && lints)
 }
@@ -551,18 +411,10 @@ fn bench(options: &[&str]) -> io::Result<bool> {
         return Ok(false);
     }
     let quick = options.contains(&"--quick");
-    if !step(
-        "build",
-        cargo().args(["build", "--release", "--locked", "-p", "api", "-p", "bench"]),
-    )? {
+    if !step("build", cargo().args(["build", "--release", "--locked", "-p", "api", "-p", "bench"]))? {
         return Ok(false);
     }
-    if !quick
-        && !step(
-            "criterion",
-            cargo().args(["bench", "--locked", "-p", "bench"]),
-        )?
-    {
+    if !quick && !step("criterion", cargo().args(["bench", "--locked", "-p", "bench"]))? {
         return Ok(false);
     }
     let mut compare = Command::new(root().join("target/release/compare"));
