@@ -1,1 +1,65 @@
-//! stub
+//! The log: commands made durable before anybody is answered, snapshots, and what comes back after a crash.
+//!
+//! Owns every byte in the data folder and the keys folder. Never decides anything about a tender, never looks at a
+//! clock, and never goes on after the disk failed to sync.
+//!
+//! How a node uses it:
+//! ```text
+//! let (log, recovered) = Log::open(Arc::new(RealDisk), Options { dir, keys_dir, segment_bytes, shards, .. })?;
+//!     recovered.history (HistoryId), .sealer (Sealer), .snapshots (Snapshots), .snapshot (Option<SnapshotReader>),
+//!     .last (Vec<Last { index, term }> by shard), .term, .skips (Vec<SkipMark { shard, index, position }>),
+//!     .cut (Option<Cut>), .entries() -> Iterator<Item = Result<RecoveredEntry { shard, term, entry, erased }, OpenError>>
+//!     // in log order, everything after the snapshot
+//! let mut solo = Solo::new(recovered.last.iter().map(|last| last.index), recovered.term);
+//! let thread = LogThread::spawn(log);              // thread.events(): &Receiver<LogEvent>
+//! loop { solo.propose(shard, commands); solo.poll(&mut ready);
+//!     batch.clear(); batch.ticket = ready.number; batch.class = Class::Ordinary;
+//!     for placed in &ready.to_persist { batch.push_entry(placed.shard, placed.term, &placed.entry, &sealer)?; }
+//!     thread.submit(batch);
+//!     match event { LogEvent::Flushed { batch } => solo.persisted(batch.ticket),     // batch comes back for reuse
+//!                   LogEvent::Refused { batch } => solo.refused(batch.ticket, &mut refused),  // full disk: 503 read_only
+//!                   LogEvent::ReadOnly | LogEvent::Writable => …, LogEvent::Failed { error } => abort } }
+//! snapshots.begin(&[Last])? -> SnapshotWriter { frame(shard, Section, Option<OrganisationId>, &bytes)?, finish()? -> covered }
+//! thread.truncate(covered);
+//! ```
+
+mod batch;
+mod codec;
+mod disk;
+mod format;
+mod keys;
+mod leaf;
+mod replicator;
+mod sealer;
+
+pub use batch::{Batch, Class, Kind};
+pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use keys::{KeyError, Keys, Random, system_random};
+pub use leaf::{Chains, ChainsPart, Head, leaf_hash, leaf_hash_with, secret_digest, tender_of};
+pub use replicator::{Message, Placed, Ready, ReplicationError, Replicator, Solo, Vote};
+pub use sealer::Sealer;
+
+/// Names one history of a log: what the feed calls `epoch`. Made with the data folder, kept across restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HistoryId(pub u128);
+
+impl std::fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&uuid_text(self.0))
+    }
+}
+
+/// The hyphenated text of a 128-bit id.
+pub(crate) fn uuid_text(id: u128) -> String {
+    let hex = format!("{id:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}

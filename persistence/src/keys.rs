@@ -1,0 +1,416 @@
+//! The keys folder: the master key, a key per organisation, the key that tokens are signed with.
+//!
+//! It lies outside the data folder's backup; without it no secret part can be read. A key is durable before anything
+//! is sealed with it. Nothing here ever prints a key.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use engine::OrganisationId;
+use zeroize::Zeroizing;
+
+use crate::disk::{Disk, read_all, replace};
+use crate::uuid_text;
+
+/// Fills bytes with randomness that nobody can guess; a simulator gives its own.
+pub type Random = fn(&mut [u8]);
+
+/// Randomness of the operating system.
+pub fn system_random(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the operating system gives randomness");
+}
+
+const MASTER: &str = "master.key";
+const TOKEN: &str = "token.p8";
+const ORGANISATIONS: &str = "org";
+const MASTER_MAGIC: &[u8; 8] = b"RTMASTK1";
+const ORGANISATION_MAGIC: &[u8; 8] = b"RTORGKY1";
+const DESTROYED_MAGIC: &[u8; 8] = b"RTORGXX1";
+
+/// What is wrong with the keys folder.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The data folder was written with keys that are not here: bring back the keys folder.
+    #[error(
+        "{path}: the key is missing; restore the keys folder that belongs to this data folder (option --keys)"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The keys are those of another data folder: point to the right keys folder.
+    #[error(
+        "{path}: this master key is not the one the data folder was written with; give the keys folder that belongs to it (option --keys)"
+    )]
+    WrongMaster {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key file is damaged: restore it from its backup.
+    #[error("{path}: the key file is damaged ({what}); restore it from its backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
+    /// A sealed part does not open with its key at this place: it was moved or changed.
+    #[error(
+        "a sealed part of organisation {organisation} does not open at this place: it was moved or changed"
+    )]
+    Unsealed {
+        /// The organisation, as a UUID.
+        organisation: String,
+    },
+    /// The disk refused.
+    #[error("{path}: {error}")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+}
+
+/// One organisation's key.
+pub(crate) struct OrganisationKey {
+    pub(crate) id: u64,
+    pub(crate) key: LessSafeKey,
+}
+
+/// What there is of an organisation's keys.
+#[derive(Clone, Default)]
+struct Organisation {
+    key: Option<Arc<OrganisationKey>>,
+    destroyed: Vec<u64>,
+}
+
+/// The keys folder. Shared by all threads.
+pub struct Keys {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    random: Random,
+    master: Zeroizing<[u8; 32]>,
+    wrap: LessSafeKey,
+    organisations: Mutex<HashMap<u128, Organisation>>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Opens the keys folder; makes it, with a master key, when it has none and `create` is set.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        random: Random,
+        create: bool,
+    ) -> Result<Self, KeyError> {
+        let path = dir.join(MASTER);
+        let master = match disk.open(&path) {
+            Ok(file) => {
+                let bytes = Zeroizing::new(read_all(&*file).map_err(at(&path))?);
+                let body = unframe(&bytes, MASTER_MAGIC, &path)?;
+                let key = body.try_into().map_err(|_| damaged(&path, "its length"))?;
+                Zeroizing::new(key)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+                disk.create_dir(&dir.join(ORGANISATIONS)).map_err(at(dir))?;
+                let mut key = Zeroizing::new([0; 32]);
+                random(&mut key[..]);
+                let bytes = Zeroizing::new(frame(MASTER_MAGIC, &key[..]));
+                replace(&*disk, dir, MASTER, &bytes).map_err(at(&path))?;
+                key
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(KeyError::Missing { path });
+            }
+            Err(error) => return Err(KeyError::Disk { path, error }),
+        };
+        let mut keys = Self {
+            disk,
+            dir: dir.to_owned(),
+            random,
+            wrap: aead_key(&[0; 32]),
+            master,
+            organisations: Mutex::default(),
+        };
+        keys.wrap = aead_key(&keys.derive("wrap organisation keys", 0));
+        Ok(keys)
+    }
+
+    /// The file of the master key.
+    pub fn master_path(&self) -> PathBuf {
+        self.dir.join(MASTER)
+    }
+
+    /// A secret of the node's own, bound to its purpose and an id: HMAC-SHA-256 under the master key.
+    pub fn derive(&self, label: &str, id: u128) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.master[..]);
+        let mut context = hmac::Context::with_key(&key);
+        context.update(label.as_bytes());
+        context.update(&[0]);
+        context.update(&id.to_le_bytes());
+        context
+            .sign()
+            .as_ref()
+            .try_into()
+            .expect("SHA-256 gives 32 bytes")
+    }
+
+    /// The Ed25519 key that tokens are signed with, as PKCS#8; made durable when it is asked for the first time.
+    pub fn token_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let path = self.dir.join(TOKEN);
+        match self.disk.open(&path) {
+            Ok(file) => {
+                let bytes = Zeroizing::new(read_all(&*file).map_err(at(&path))?);
+                Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| damaged(&path, "not PKCS#8"))?;
+                Ok(bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pair = Ed25519KeyPair::generate().expect("a key can be made");
+                let document = pair.to_pkcs8v1().expect("a new key has a PKCS#8 form");
+                replace(&*self.disk, &self.dir, TOKEN, document.as_ref()).map_err(at(&path))?;
+                Ok(Zeroizing::new(document.as_ref().to_vec()))
+            }
+            Err(error) => Err(KeyError::Disk { path, error }),
+        }
+    }
+
+    /// Destroys an organisation's key for ever: what was sealed with it reads as erased from now on.
+    pub fn destroy(&self, organisation: OrganisationId) -> Result<(), KeyError> {
+        let mut cache = self
+            .organisations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.load(organisation)?;
+        let Some(key) = known.key.take() else {
+            return Ok(());
+        };
+        known.destroyed.push(key.id);
+        let dir = self.dir.join(ORGANISATIONS);
+        let name = format!("{}.destroyed", uuid_text(organisation.0));
+        let ids: Vec<u8> = known
+            .destroyed
+            .iter()
+            .flat_map(|id| id.to_le_bytes())
+            .collect();
+        // The mark first: a key that is gone without one is a lost key, which is an error.
+        replace(&*self.disk, &dir, &name, &frame(DESTROYED_MAGIC, &ids))
+            .map_err(at(&dir.join(&name)))?;
+        self.wipe(organisation)?;
+        cache.insert(organisation.0, known);
+        Ok(())
+    }
+
+    /// Overwrites and removes a key file.
+    fn wipe(&self, organisation: OrganisationId) -> Result<(), KeyError> {
+        let path = self.key_path(organisation);
+        let file = self.disk.open(&path).map_err(at(&path))?;
+        let len = usize::try_from(file.len().map_err(at(&path))?).unwrap_or(0);
+        file.write_at(0, &[&vec![0; len]]).map_err(at(&path))?;
+        file.sync_data().map_err(at(&path))?;
+        self.disk.remove(&path).map_err(at(&path))?;
+        self.disk
+            .sync_dir(&self.dir.join(ORGANISATIONS))
+            .map_err(at(&path))
+    }
+
+    /// The key to seal with, made and durable if there was none.
+    pub(crate) fn sealing_key(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<Arc<OrganisationKey>, KeyError> {
+        let mut cache = self
+            .organisations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known(&mut cache, organisation)?;
+        if let Some(key) = known.key {
+            return Ok(key);
+        }
+        let mut secret = Zeroizing::new([0; 32]);
+        let (mut id, mut nonce) = ([0; 8], [0; NONCE_LEN]);
+        (self.random)(&mut secret[..]);
+        (self.random)(&mut id);
+        (self.random)(&mut nonce);
+        let mut body = [&id[..], &nonce[..]].concat();
+        let mut wrapped = secret.to_vec();
+        self.wrap
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(wrap_context(organisation, id)),
+                &mut wrapped,
+            )
+            .expect("a key is short enough to be sealed");
+        body.append(&mut wrapped);
+        let dir = self.dir.join(ORGANISATIONS);
+        let path = self.key_path(organisation);
+        let name = format!("{}.key", uuid_text(organisation.0));
+        replace(&*self.disk, &dir, &name, &frame(ORGANISATION_MAGIC, &body)).map_err(at(&path))?;
+        let key = Arc::new(OrganisationKey {
+            id: u64::from_le_bytes(id),
+            key: aead_key(&secret),
+        });
+        known.key = Some(Arc::clone(&key));
+        cache.insert(organisation.0, known);
+        Ok(key)
+    }
+
+    /// The key with number `id`, or none if it was destroyed.
+    pub(crate) fn opening_key(
+        &self,
+        organisation: OrganisationId,
+        id: u64,
+    ) -> Result<Option<Arc<OrganisationKey>>, KeyError> {
+        let mut cache = self
+            .organisations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.known(&mut cache, organisation)?;
+        if let Some(key) = known.key.filter(|key| key.id == id) {
+            return Ok(Some(key));
+        }
+        if known.destroyed.contains(&id) {
+            return Ok(None);
+        }
+        Err(KeyError::Missing {
+            path: self.key_path(organisation),
+        })
+    }
+
+    pub(crate) fn random(&self, bytes: &mut [u8]) {
+        (self.random)(bytes);
+    }
+
+    fn known(
+        &self,
+        cache: &mut HashMap<u128, Organisation>,
+        organisation: OrganisationId,
+    ) -> Result<Organisation, KeyError> {
+        if let Some(known) = cache.get(&organisation.0) {
+            return Ok(known.clone());
+        }
+        let known = self.load(organisation)?;
+        cache.insert(organisation.0, known.clone());
+        Ok(known)
+    }
+
+    fn load(&self, organisation: OrganisationId) -> Result<Organisation, KeyError> {
+        let dir = self.dir.join(ORGANISATIONS);
+        let mut known = Organisation::default();
+        let path = dir.join(format!("{}.destroyed", uuid_text(organisation.0)));
+        if let Some(bytes) = self.read(&path)? {
+            let ids = unframe(&bytes, DESTROYED_MAGIC, &path)?;
+            known.destroyed = ids
+                .chunks_exact(8)
+                .map(|id| u64::from_le_bytes(id.try_into().expect("eight bytes")))
+                .collect();
+        }
+        let path = self.key_path(organisation);
+        let Some(bytes) = self.read(&path)? else {
+            return Ok(known);
+        };
+        if !known.destroyed.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+            // Stopped between overwriting and removing.
+            self.wipe(organisation)?;
+            return Ok(known);
+        }
+        let body = unframe(&bytes, ORGANISATION_MAGIC, &path)?;
+        if body.len() != 8 + NONCE_LEN + 32 + 16 {
+            return Err(damaged(&path, "its length"));
+        }
+        let (id, rest) = body.split_at(8);
+        let (nonce, wrapped) = rest.split_at(NONCE_LEN);
+        let id: [u8; 8] = id.try_into().expect("eight bytes");
+        if known.destroyed.contains(&u64::from_le_bytes(id)) {
+            // Stopped between the mark and overwriting.
+            self.wipe(organisation)?;
+            return Ok(known);
+        }
+        let mut wrapped = Zeroizing::new(wrapped.to_vec());
+        let secret = self
+            .wrap
+            .open_in_place(
+                Nonce::try_assume_unique_for_key(nonce).expect("twelve bytes"),
+                Aad::from(wrap_context(organisation, id)),
+                &mut wrapped,
+            )
+            .map_err(|_| KeyError::WrongMaster { path: path.clone() })?;
+        let secret: &[u8; 32] = (&*secret).try_into().expect("32 bytes were wrapped");
+        known.key = Some(Arc::new(OrganisationKey {
+            id: u64::from_le_bytes(id),
+            key: aead_key(secret),
+        }));
+        Ok(known)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+        match self.disk.open(path) {
+            Ok(file) => read_all(&*file).map(Some).map_err(at(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(KeyError::Disk {
+                path: path.to_owned(),
+                error,
+            }),
+        }
+    }
+
+    fn key_path(&self, organisation: OrganisationId) -> PathBuf {
+        self.dir
+            .join(ORGANISATIONS)
+            .join(format!("{}.key", uuid_text(organisation.0)))
+    }
+}
+
+/// Binds a wrapped key to its organisation and number.
+fn wrap_context(organisation: OrganisationId, id: [u8; 8]) -> [u8; 24] {
+    let mut context = [0; 24];
+    context[..16].copy_from_slice(&organisation.0.to_le_bytes());
+    context[16..].copy_from_slice(&id);
+    context
+}
+
+fn aead_key(secret: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, secret).expect("a key of 32 bytes"))
+}
+
+/// Magic ‖ CRC32C of the body ‖ body.
+fn frame(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
+    [&magic[..], &crc32c::crc32c(body).to_le_bytes(), body].concat()
+}
+
+fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], path: &Path) -> Result<&'a [u8], KeyError> {
+    if bytes.len() < 12 || bytes[..8] != *magic {
+        return Err(damaged(path, "its first bytes"));
+    }
+    let (head, body) = bytes.split_at(12);
+    if head[8..] != crc32c::crc32c(body).to_le_bytes() {
+        return Err(damaged(path, "its checksum"));
+    }
+    Ok(body)
+}
+
+fn damaged(path: &Path, what: &'static str) -> KeyError {
+    KeyError::Damaged {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> KeyError + '_ {
+    |error| KeyError::Disk {
+        path: path.to_owned(),
+        error,
+    }
+}
