@@ -1,4 +1,6 @@
 //! The parts of the `reversetender` program: the edge around the engine.
 
 pub mod body;
+pub mod feed;
+pub mod render;
 pub mod text;

@@ -1,0 +1,353 @@
+//! The window of one lot: its last steps, each serialised once for every audience, and who waits for the next.
+//! An audience is what the visibility function says; a connection keeps a place in the window and no frame.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::Utf8Bytes;
+use engine::{BidderNumber, LogTime, Lot, Step, Tender};
+use tokio::sync::Notify;
+
+use super::hub::Hub;
+use super::lane::Lane;
+use crate::render::{self, Audience};
+
+/// Steps in the window of a lot.
+pub const STEPS_MAX: usize = 4_096;
+/// Bytes in the window of a lot.
+pub const BYTES_MAX: usize = 1 << 20;
+/// What a step costs beside its texts.
+const STEP_BYTES: usize = 128;
+/// What one text costs beside its bytes.
+const TEXT_BYTES: usize = 64;
+
+/// The feed of one lot. Cloning is cheap; all clones are one.
+#[derive(Clone, Debug)]
+pub struct LotFeed(pub(super) Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    hub: Hub,
+    /// Grows whenever a reader might see something new.
+    version: AtomicU64,
+    ring: RwLock<Ring>,
+    /// The public part of the last `snap`, by audience, as of the version beside it.
+    snaps: Mutex<Vec<(u64, Audience, Utf8Bytes)>>,
+    readers: Mutex<Readers>,
+    queued: AtomicBool,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// The last step; the window holds the steps behind `seq - steps.len()`.
+    seq: u64,
+    /// When the last step happened, if it was pushed.
+    at: Option<LogTime>,
+    steps: VecDeque<Framed>,
+    bytes: usize,
+    /// The audience of each bidder at the last step, by dense index.
+    bidders: Vec<Option<Audience>>,
+}
+
+/// One step as frames.
+#[derive(Debug)]
+struct Framed {
+    at: LogTime,
+    pushed: Instant,
+    /// The `upd` frame of each audience.
+    texts: Box<[(Audience, Utf8Bytes)]>,
+    /// Bidders whose audience this step changed: they need a `snap` and can't use the frame.
+    moved: Box<[BidderNumber]>,
+}
+
+impl Framed {
+    fn bytes(&self) -> usize {
+        STEP_BYTES + self.texts.iter().map(|(_, text)| TEXT_BYTES + text.len()).sum::<usize>()
+    }
+}
+
+/// Who waits for steps. Each turn begins with another reader, so that nobody is always first.
+#[derive(Debug, Default)]
+struct Readers {
+    bidders: Vec<Arc<Lane>>,
+    others: Vec<Arc<Lane>>,
+    turn: usize,
+}
+
+/// What a window has behind a place.
+#[derive(Clone, Debug)]
+pub enum Missed {
+    /// Steps, oldest first, perhaps not all up to the last.
+    Steps {
+        /// The `upd` frames.
+        frames: Vec<Utf8Bytes>,
+        /// The step of the last frame, or the place itself.
+        seq: u64,
+        /// How long ago the oldest of them was pushed.
+        age: Duration,
+    },
+    /// The place has left the window, lies behind the last step, or the reader's audience changed since: only a
+    /// `snap` helps.
+    Gone,
+}
+
+impl LotFeed {
+    pub(super) fn new(hub: Hub, seq: u64) -> Self {
+        Self(Arc::new(Shared {
+            hub,
+            version: AtomicU64::new(1),
+            ring: RwLock::new(Ring { seq, ..Ring::default() }),
+            snaps: Mutex::default(),
+            readers: Mutex::default(),
+            queued: AtomicBool::new(false),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Takes the next step of the lot. The view thread calls it exactly when `lot` is as of the step.
+    ///
+    /// # Panics
+    /// When a step is left out: readers would never notice.
+    pub fn push(&self, tender: &Tender, lot: &Lot, step: &Step) {
+        let audiences = render::audiences(tender, lot);
+        let mut texts: Vec<(Audience, Utf8Bytes)> = Vec::with_capacity(4);
+        for audience in audiences.all() {
+            if texts.iter().any(|(known, _)| *known == audience) {
+                continue;
+            }
+            let text = render::update(lot, step, &audience);
+            self.0.hub.count_serialisation();
+            texts.push((audience, text.into()));
+        }
+        let mut grown;
+        {
+            let mut ring = self.0.ring.write().unwrap_or_else(PoisonError::into_inner);
+            assert_eq!(step.seq, ring.seq + 1, "the steps of a lot have no holes");
+            let moved = ring.moved(&audiences.bidders, step);
+            ring.bidders = audiences.bidders;
+            let framed = Framed { at: step.at, pushed: Instant::now(), texts: texts.into(), moved };
+            grown = framed.bytes() as isize;
+            ring.seq = step.seq;
+            ring.at = Some(step.at);
+            ring.bytes += framed.bytes();
+            ring.steps.push_back(framed);
+            while ring.steps.len() > STEPS_MAX || (ring.bytes > BYTES_MAX && ring.steps.len() > 1) {
+                grown -= ring.drop_oldest() as isize;
+            }
+        }
+        if grown >= 0 {
+            self.0.hub.window_grew(grown.unsigned_abs());
+        } else {
+            self.0.hub.window_shrank(grown.unsigned_abs());
+        }
+        self.touch();
+    }
+
+    /// Lets readers look again although there is no step.
+    pub(super) fn touch(&self) {
+        self.0.version.fetch_add(1, Ordering::AcqRel);
+        if !self.0.queued.swap(true, Ordering::AcqRel) {
+            self.0.hub.mark_dirty(self);
+        }
+    }
+
+    /// Grows whenever a reader might see something new; compare before taking a lock.
+    pub fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// The last step.
+    pub fn seq(&self) -> u64 {
+        self.ring().seq
+    }
+
+    /// How many steps are in the window.
+    pub fn steps(&self) -> usize {
+        self.ring().steps.len()
+    }
+
+    /// The steps behind `after` as `audience` sees them: at most `frames_max` frames of about `bytes_max` together, at
+    /// least one if there is one. `bidder` is the reader's number, if it has one.
+    pub fn since(
+        &self,
+        audience: &Audience,
+        bidder: Option<BidderNumber>,
+        after: u64,
+        frames_max: usize,
+        bytes_max: usize,
+    ) -> Missed {
+        let ring = self.ring();
+        let Some(first) = ring.place(after) else { return Missed::Gone };
+        let mut frames = Vec::new();
+        let (mut bytes, mut age) = (0, Duration::ZERO);
+        for framed in ring.steps.range(first..) {
+            if frames.len() == frames_max || (bytes > 0 && bytes >= bytes_max) {
+                break;
+            }
+            match framed.text(audience, bidder) {
+                Some(text) => {
+                    if frames.is_empty() {
+                        age = framed.pushed.elapsed();
+                    }
+                    bytes += text.len();
+                    frames.push(text.clone());
+                }
+                None => return Missed::Gone,
+            }
+        }
+        let seq = after + frames.len() as u64;
+        Missed::Steps { frames, seq, age }
+    }
+
+    /// Whether a reader that saw everything up to `after` can go on with the steps behind it. `since` is when the
+    /// reader became what it is; what it saw before, it saw with other eyes.
+    pub fn recovers(
+        &self,
+        audience: &Audience,
+        bidder: Option<BidderNumber>,
+        after: u64,
+        since: Option<LogTime>,
+    ) -> bool {
+        let ring = self.ring();
+        let Some(first) = ring.place(after) else { return false };
+        // The time of the place itself: the step before the first missed one, where the window has it.
+        let at = match first.checked_sub(1) {
+            Some(before) => Some(ring.steps[before].at),
+            None if ring.steps.is_empty() => ring.at,
+            None => None,
+        };
+        if let (Some(at), Some(since)) = (at, since)
+            && since > at
+        {
+            return false;
+        }
+        ring.steps.range(first..).all(|framed| framed.text(audience, bidder).is_some())
+    }
+
+    /// The text that `render` makes for `audience`, made once for all readers as long as the lot doesn't change.
+    /// The caller holds the view's lock, so the version can't change meanwhile.
+    pub(super) fn snap(&self, audience: &Audience, render: impl FnOnce() -> String) -> Utf8Bytes {
+        let version = self.version();
+        let mut snaps = self.0.snaps.lock().unwrap_or_else(PoisonError::into_inner);
+        snaps.retain(|(of, _, _)| *of == version);
+        if let Some((_, _, text)) = snaps.iter().find(|(_, known, _)| known == audience) {
+            return text.clone();
+        }
+        let text = Utf8Bytes::from(render());
+        snaps.push((version, *audience, text.clone()));
+        text
+    }
+
+    /// Waits until there is a step behind `after`. For long polls.
+    pub async fn beyond(&self, after: u64) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.seq() > after {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Adds a reader; a second call moves it.
+    pub(super) fn subscribe(&self, lane: &Arc<Lane>, bids: bool) {
+        let mut readers = self.readers();
+        readers.remove(lane);
+        let list = if bids { &mut readers.bidders } else { &mut readers.others };
+        list.push(Arc::clone(lane));
+    }
+
+    pub(super) fn unsubscribe(&self, lane: &Arc<Lane>) {
+        self.readers().remove(lane);
+    }
+
+    /// Wakes the readers: bidders first, each time beginning with another one.
+    pub(super) fn wake_readers(&self) {
+        // Before anybody looks: what comes from now on is marked anew.
+        self.0.queued.store(false, Ordering::Release);
+        self.0.changed.notify_waiters();
+        let mut readers = self.readers();
+        readers.turn = readers.turn.wrapping_add(1);
+        for list in [&readers.bidders, &readers.others] {
+            let first = if list.is_empty() { 0 } else { readers.turn % list.len() };
+            for lane in list[first..].iter().chain(&list[..first]) {
+                lane.wake();
+            }
+        }
+    }
+
+    fn ring(&self) -> std::sync::RwLockReadGuard<'_, Ring> {
+        self.0.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
+        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Gives way: drops all steps. Readers that still need one get a `snap`.
+    pub(super) fn forget_steps(&self) {
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut freed = 0;
+        while !ring.steps.is_empty() {
+            freed += ring.drop_oldest();
+        }
+        drop(ring);
+        self.hub.window_shrank(freed);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let bytes = self.ring.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        self.hub.window_shrank(bytes);
+    }
+}
+
+impl Ring {
+    /// The index of the first step behind `after`; none if that step has left the window or never was.
+    fn place(&self, after: u64) -> Option<usize> {
+        let missed = usize::try_from(self.seq.checked_sub(after)?).ok()?;
+        self.steps.len().checked_sub(missed)
+    }
+
+    fn drop_oldest(&mut self) -> usize {
+        let bytes = self.steps.pop_front().map_or(0, |framed| framed.bytes());
+        self.bytes -= bytes;
+        bytes
+    }
+
+    /// The bidders whose audience is another than at the step before. Of a bidder that is new to this window only the
+    /// step's own events can tell: whoever acts in its first step counts as moved.
+    fn moved(&self, now: &[Option<Audience>], step: &Step) -> Box<[BidderNumber]> {
+        let moved = |index: usize, audience: &Option<Audience>| match self.bidders.get(index) {
+            Some(before) => before != audience,
+            None => render::acts(step, BidderNumber::from_index(index)),
+        };
+        let indexes = now.iter().enumerate().filter(|(index, audience)| moved(*index, audience));
+        indexes.map(|(index, _)| BidderNumber::from_index(index)).collect()
+    }
+}
+
+impl Framed {
+    fn text(&self, audience: &Audience, bidder: Option<BidderNumber>) -> Option<&Utf8Bytes> {
+        if bidder.is_some_and(|number| self.moved.contains(&number)) {
+            return None;
+        }
+        self.texts.iter().find(|(known, _)| known == audience).map(|(_, text)| text)
+    }
+}
+
+impl Readers {
+    fn remove(&mut self, lane: &Arc<Lane>) {
+        for list in [&mut self.bidders, &mut self.others] {
+            list.retain(|other| other.number != lane.number);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Steps as the feed's `upd` frames and as the events of REST: what happened and which public fields changed.
+
+use engine::{BidderNumber, Event, ExtendReason, LogTime, Lot, Step};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::state::{BoardRow, LeadBody, board, lead};
+use super::{Audience, price};
+use crate::body::{DecimalText, IdText, TimeText};
+
+/// One step of a lot as an audience sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct UpdateBody {
+    /// The lot.
+    pub lot: IdText,
+    /// The step.
+    pub seq: u64,
+    /// When it happened.
+    pub at: TimeText,
+    /// What happened, in order.
+    pub ev: Vec<EventBody>,
+    /// The public fields that changed, with their new values.
+    pub set: SetBody,
+}
+
+/// Public fields that changed in a step.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct SetBody {
+    /// The stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<&'static str>,
+    /// When it opens or opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<Option<TimeText>>,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closes_at: Option<Option<TimeText>>,
+    /// How often overtime moved the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<u32>,
+    /// The lead; null when nobody leads any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<Option<LeadBody>>,
+    /// All standing bids in award order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<Vec<BoardRow>>,
+    /// How many bidders have a standing bid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bidder_count: Option<usize>,
+    /// Whether the lead meets the reserve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve_met: Option<bool>,
+}
+
+/// What happened. A field is left out where the reader may not see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventBody {
+    /// It takes bids now.
+    Opened {},
+    /// A bid stands.
+    Bid {
+        /// Whose.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+        /// Its price.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        price: Option<DecimalText>,
+        /// Whether it is the lead now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lead: Option<bool>,
+        /// True when a limit made it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        auto: bool,
+    },
+    /// The buyer took a standing bid out.
+    Voided {
+        /// Whose.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The end moved.
+    Extended {
+        /// The new end; null while paused.
+        closes_at: Option<TimeText>,
+        /// By how much, in seconds, rounded.
+        added_s: i64,
+        /// What moved it: `overtime`, `buyer` or `outage`.
+        reason: &'static str,
+    },
+    /// The time was frozen.
+    Paused {
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The time runs on.
+    Resumed {
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The end.
+        closes_at: TimeText,
+    },
+    /// The buyer took a bidder out.
+    Disqualified {
+        /// Whom.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+    },
+    /// It takes no more bids.
+    Closed {},
+    /// It was awarded.
+    Awarded {
+        /// To whom.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+        /// What the winner is paid.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        price: Option<DecimalText>,
+    },
+    /// A bidder was passed by.
+    Rejected {
+        /// Whom.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+    },
+    /// It ended without a result.
+    Unsuccessful {},
+    /// The buyer cancelled it.
+    Cancelled {
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+/// The events of a step as `audience` sees them. `scale`: digits behind the point of the lot's prices.
+pub fn events(step: &Step, scale: u8, audience: &Audience) -> Vec<EventBody> {
+    step.events.iter().map(|event| body(event, scale, audience)).collect()
+}
+
+fn body(event: &Event, scale: u8, audience: &Audience) -> EventBody {
+    let number = |bidder: &BidderNumber| audience.numbers.then_some(bidder.0);
+    let to_all = |reason: &str| audience.reasons.then(|| reason.to_owned());
+    match event {
+        Event::Opened => EventBody::Opened {},
+        Event::Bid { bidder, price: amount, lead, auto } => {
+            let shows_price = audience.board || (*lead && audience.lead);
+            EventBody::Bid {
+                bidder: number(bidder).or_else(|| (*lead && audience.lead_bidder).then_some(bidder.0)),
+                price: shows_price.then(|| price(*amount, scale)),
+                lead: (audience.lead || audience.board).then_some(*lead),
+                auto: *auto && shows_price,
+            }
+        }
+        Event::Voided { bidder, reason } => {
+            EventBody::Voided { bidder: number(bidder), reason: audience.bid_reasons.then(|| reason.to_string()) }
+        }
+        Event::Extended { closes_at, added_ms, reason } => EventBody::Extended {
+            closes_at: closes_at.map(TimeText),
+            added_s: seconds(*added_ms),
+            reason: ExtendReason::word(*reason),
+        },
+        Event::Paused { reason } => EventBody::Paused { reason: to_all(reason) },
+        Event::Resumed { reason, closes_at } => {
+            EventBody::Resumed { reason: to_all(reason), closes_at: TimeText(*closes_at) }
+        }
+        Event::Disqualified { bidder } => EventBody::Disqualified { bidder: number(bidder) },
+        Event::Closed => EventBody::Closed {},
+        Event::Awarded { bidder, price: amount } => EventBody::Awarded {
+            bidder: number(bidder),
+            price: audience.winning_price.then(|| price(*amount, scale)),
+        },
+        Event::Rejected { bidder } => EventBody::Rejected { bidder: number(bidder) },
+        Event::Unsuccessful => EventBody::Unsuccessful {},
+        Event::Cancelled { reason } => EventBody::Cancelled { reason: to_all(reason) },
+    }
+}
+
+/// Whole seconds, half up.
+const fn seconds(ms: i64) -> i64 {
+    (ms + 500).div_euclid(1_000)
+}
+
+/// The public fields that `step` changed, as far as `audience` may see them; `lot` is as of the step.
+pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
+    let changed = &step.changed;
+    let time = |changed: bool, value: Option<LogTime>| changed.then(|| value.map(TimeText));
+    SetBody {
+        stage: changed.stage.then(|| lot.stage.word()),
+        opens_at: time(changed.opens_at, lot.opens_at()),
+        closes_at: time(changed.closes_at, lot.closes_at()),
+        extensions: changed.extensions.then_some(lot.extensions),
+        lead: (changed.lead && audience.lead).then(|| lead(lot, audience)),
+        board: (changed.board && audience.board).then(|| board(lot)),
+        bidder_count: (changed.bidder_count && audience.bidder_count).then(|| lot.bidder_count()),
+        reserve_met: if changed.reserve_met { lot.reserve_met() } else { None },
+    }
+}
+
+/// The feed's `upd` frame of a step for `audience`, without `you`; `lot` is as of the step.
+pub fn update(lot: &Lot, step: &Step, audience: &Audience) -> String {
+    #[derive(Serialize)]
+    struct Frame {
+        p: &'static str,
+        #[serde(flatten)]
+        update: UpdateBody,
+    }
+    let update = UpdateBody {
+        lot: IdText(step.lot.0),
+        seq: step.seq,
+        at: TimeText(step.at),
+        ev: events(step, lot.rules().price_scale, audience),
+        set: set(lot, step, audience),
+    };
+    serde_json::to_string(&Frame { p: "upd", update }).expect("a frame is plain data")
+}
+
+/// Whether `step` is about a bid of `bidder`.
+pub fn acts(step: &Step, bidder: BidderNumber) -> bool {
+    step.events.iter().any(|event| match event {
+        Event::Bid { bidder: of, .. } | Event::Voided { bidder: of, .. } | Event::Disqualified { bidder: of } => {
+            *of == bidder
+        }
+        _ => false,
+    })
+}

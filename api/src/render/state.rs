@@ -1,0 +1,215 @@
+//! A lot as one reader may see it now: its public state, and the reader's own part of it.
+
+use engine::{Bidder, LogTime, Lot, LotStage, MaxNext, Price, Ranks, Sight, Tender};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Audience, price};
+use crate::body::{DecimalText, DecrementBody, IdText, TimeText};
+
+/// A lot as one reader may see it: the answer to GET `/v1/lots/{lot}`, and what the feed's `snap` carries.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SnapBody {
+    /// The lot.
+    pub lot: IdText,
+    /// The id of the history; positions of another history mean nothing.
+    pub epoch: String,
+    /// The step of which this is.
+    pub seq: u64,
+    /// What this reader may see of what is public.
+    pub state: StateBody,
+    /// The reader's own part; bidders only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub you: Option<YouBody>,
+}
+
+/// The public fields of a lot, as far as a reader may see them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StateBody {
+    /// The tender.
+    pub tender: IdText,
+    /// The lot.
+    pub lot: IdText,
+    /// The lot's number in the tender, from 1.
+    pub number: u16,
+    /// The lot's title.
+    pub title: String,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Digits behind the point of every price.
+    pub price_scale: u8,
+    /// The format.
+    pub format: &'static str,
+    /// The stage.
+    pub stage: &'static str,
+    /// When it opens or opened.
+    pub opens_at: Option<TimeText>,
+    /// When it ends or ended; null while paused, and without a schedule.
+    pub closes_at: Option<TimeText>,
+    /// How often overtime moved the end.
+    pub extensions: u32,
+    /// The highest price taken.
+    pub ceiling: Option<DecimalText>,
+    /// The least improvement; null: one unit.
+    pub decrement: Option<DecrementBody>,
+    /// The lead; null while nobody leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<Option<LeadBody>>,
+    /// All standing bids in award order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<Vec<BoardRow>>,
+    /// How many bidders have a standing bid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bidder_count: Option<usize>,
+    /// Whether the lead meets the reserve; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve_met: Option<bool>,
+}
+
+/// The lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeadBody {
+    /// Its price.
+    pub price: DecimalText,
+    /// The number of its bidder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bidder: Option<u16>,
+}
+
+/// One standing bid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BoardRow {
+    /// The number of its bidder.
+    pub bidder: u16,
+    /// Its price.
+    pub price: DecimalText,
+    /// Its shown rank.
+    pub rank: u16,
+}
+
+/// The public fields of `lot` that `audience` may see.
+pub fn state(tender: &Tender, lot: &Lot, audience: &Audience) -> StateBody {
+    let spec = tender.spec();
+    let of_lot = &spec.lots[usize::from(lot.number) - 1];
+    let rules = lot.rules();
+    StateBody {
+        tender: IdText(tender.id.0),
+        lot: IdText(lot.id.0),
+        number: lot.number,
+        title: of_lot.title.clone(),
+        currency: spec.currency.clone(),
+        price_scale: rules.price_scale,
+        format: rules.format.word(),
+        stage: lot.stage.word(),
+        opens_at: lot.opens_at().map(TimeText),
+        closes_at: lot.closes_at().map(TimeText),
+        extensions: lot.extensions,
+        ceiling: rules.ceiling.map(|ceiling| price(ceiling, rules.price_scale)),
+        decrement: of_lot.rules.decrement.as_ref().map(DecrementBody::from_spec),
+        lead: audience.lead.then(|| lead(lot, audience)),
+        board: audience.board.then(|| board(lot)),
+        bidder_count: audience.bidder_count.then(|| lot.bidder_count()),
+        reserve_met: lot.reserve_met(),
+    }
+}
+
+pub(super) fn lead(lot: &Lot, audience: &Audience) -> Option<LeadBody> {
+    lot.lead().map(|lead| LeadBody {
+        price: price(lead.price, lot.rules().price_scale),
+        bidder: audience.lead_bidder.then_some(lead.bidder.0),
+    })
+}
+
+pub(super) fn board(lot: &Lot) -> Vec<BoardRow> {
+    let scale = lot.rules().price_scale;
+    lot.ranking()
+        .map(|ranked| BoardRow {
+            bidder: ranked.standing.bidder.0,
+            price: price(ranked.standing.price, scale),
+            rank: ranked.ranks.rank,
+        })
+        .collect()
+}
+
+/// What only the bidder itself sees of a lot. Small and plain, so that a connection can keep the last one it sent and
+/// write the next only if it differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct You {
+    number: u16,
+    standing: Option<(Price, LogTime)>,
+    shows_ranks: bool,
+    ranks: Option<Ranks>,
+    max_next: MaxNext,
+    scale: u8,
+}
+
+/// What only the bidder itself sees of a lot.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct YouBody {
+    /// The bidder's number in the tender.
+    pub number: u16,
+    /// The price of the standing bid; null without one.
+    pub standing: Option<DecimalText>,
+    /// Since when the bidder stands at that price.
+    pub best_at: Option<TimeText>,
+    /// The shown rank; null without a standing bid, left out where the rules hide ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Option<u16>>,
+    /// The place in award order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub award_rank: Option<Option<u16>>,
+    /// Whether another standing bid has the same effective price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tied: Option<bool>,
+    /// Whether the bidder leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<bool>,
+    /// The highest price that would be accepted now; null when none would be, or when there is no upper limit.
+    pub max_next: Option<DecimalText>,
+    /// True when there is no upper limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub max_next_unlimited: bool,
+}
+
+/// The own part of `bidder`. Ranks are as `sight` allows.
+pub fn you(lot: &Lot, bidder: &Bidder, sight: &Sight) -> You {
+    let standing = lot.standing(bidder.number);
+    You {
+        number: bidder.number.0,
+        standing: standing.map(|standing| (standing.price, standing.at)),
+        shows_ranks: sight.rank,
+        ranks: if sight.rank && standing.is_some() { lot.ranks(bidder.number) } else { None },
+        max_next: if lot.stage == LotStage::Open { lot.max_next(bidder) } else { MaxNext::None },
+        scale: lot.rules().price_scale,
+    }
+}
+
+impl You {
+    /// As it is written.
+    pub fn body(&self) -> YouBody {
+        let ranks = |value: fn(Ranks) -> u16| self.shows_ranks.then(|| self.ranks.map(value));
+        YouBody {
+            number: self.number,
+            standing: self.standing.map(|(standing, _)| price(standing, self.scale)),
+            best_at: self.standing.map(|(_, at)| TimeText(at)),
+            rank: ranks(|ranks| ranks.rank),
+            award_rank: ranks(|ranks| ranks.award_rank),
+            tied: self.shows_ranks.then(|| self.ranks.is_some_and(|ranks| ranks.tied)),
+            lead: self.shows_ranks.then(|| self.ranks.is_some_and(Ranks::lead)),
+            max_next: super::max_next(self.max_next, self.scale).0,
+            max_next_unlimited: self.max_next == MaxNext::Unlimited,
+        }
+    }
+}
+
+/// The lot as the reader with `sight` may see it, of the step at which it stands. `epoch`: the id of the history.
+pub fn snap(tender: &Tender, lot: &Lot, sight: &Sight, epoch: &str) -> SnapBody {
+    let bidder = sight.own().and_then(|number| tender.bidder(number));
+    SnapBody {
+        lot: IdText(lot.id.0),
+        epoch: epoch.to_owned(),
+        seq: lot.seq,
+        state: state(tender, lot, &Audience::of(sight)),
+        you: bidder.map(|bidder| you(lot, bidder, sight).body()),
+    }
+}
