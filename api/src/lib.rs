@@ -4,3 +4,4 @@ pub mod body;
 pub mod feed;
 pub mod render;
 pub mod text;
+pub mod web;

@@ -1,0 +1,185 @@
+// The bid box: the highest valid price stands in it until the bidder types; what becomes of each bid is always told.
+
+import { useEffect, useState } from "preact/hooks";
+import type { LotState, LotView, PlacedBid } from "../feed.ts";
+import { compare, percent, read, show, subtract } from "../decimal.ts";
+import { clock, money } from "../format.ts";
+import { placeBid, placed } from "../live.ts";
+import { type BidRow, call, type Page } from "../rest.ts";
+import { refusal, t } from "../texts.ts";
+import { Dialog } from "./parts.tsx";
+
+function stepLower(state: LotState, from: string): string | undefined {
+  const decrement = state.decrement as { kind?: string; value?: string } | null | undefined;
+  if (decrement?.kind !== "amount" || decrement.value === undefined) return undefined;
+  const lower = subtract(from, decrement.value);
+  return compare(lower, "0") > 0 ? lower : undefined;
+}
+
+function Confirm(props: { price: string; highest: string | undefined; state: LotState; onClose: () => void; place: () => void }) {
+  const { price, highest, state } = props;
+  const shown = money(price, state.currency, state.price_scale);
+  const drop = highest === undefined ? undefined : percent(subtract(highest, price), highest);
+  return (
+    <Dialog title={t.bid.confirmTitle} onClose={props.onClose}>
+      <p class="big figure">{shown}</p>
+      <p>{drop === undefined ? t.bid.confirmPlain(shown) : t.bid.confirm(shown, drop)}</p>
+      <div class="row end">
+        <button type="button" class="quiet" onClick={props.onClose}>
+          {t.bid.notPlace}
+        </button>
+        <button
+          type="button"
+          class="danger"
+          data-action="confirm-bid"
+          onClick={() => {
+            props.place();
+            props.onClose();
+          }}
+        >
+          {t.bid.placeAgain}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** The box in which a bidder bids. */
+export function BidBox(props: { view: LotView; state: LotState }) {
+  const { view, state } = props;
+  const { you } = view;
+  const [typed, setTyped] = useState<string>();
+  const [wrong, setWrong] = useState<string>();
+  const [last, setLast] = useState<string>();
+  const [dismissed, setDismissed] = useState<string>();
+  const highest = you?.max_next ?? undefined;
+  const value = typed ?? (highest === undefined ? "" : show(highest, state.price_scale));
+  const mine = placed.value.find((bid) => bid.cid === last);
+  const pending = mine !== undefined && (mine.outcome === "waiting" || mine.outcome === "sent" || mine.outcome === "unknown");
+  // An accepted bid has done its work: the box shows the next highest price again.
+  useEffect(() => {
+    if (mine?.outcome === "accepted") setTyped(undefined);
+  }, [mine?.outcome, mine?.cid]);
+  if (state.stage !== "open") {
+    const words = state.stage === "paused" ? t.bid.paused : state.stage === "pending" ? t.bid.pending : t.bid.closed;
+    return <p class="notice">{words}</p>;
+  }
+  const place = (price: string, confirm: boolean) => {
+    setWrong(undefined);
+    setLast(placeBid(state.lot, price, confirm));
+  };
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const price = read(value);
+    if (price === undefined) setWrong(t.bid.form);
+    else place(price, false);
+  };
+  const lower = highest === undefined ? undefined : stepLower(state, highest);
+  const refused = mine?.outcome === "refused" || mine?.outcome === "lost" ? mine : undefined;
+  const asking = refused?.code === "drop_too_large" && dismissed !== refused.cid ? refused : undefined;
+  return (
+    <form class="card bid-box" onSubmit={submit} data-part="bid-box" noValidate>
+      <h2>{t.bid.title}</h2>
+      <label class="field">
+        <span>{t.bid.price}</span>
+        <span class="with-unit">
+          <input
+            name="price"
+            class="figure big"
+            inputMode="decimal"
+            autocomplete="off"
+            enterkeyhint="send"
+            value={value}
+            aria-invalid={wrong !== undefined}
+            aria-describedby="bid-hint bid-said"
+            onInput={(event) => setTyped(event.currentTarget.value)}
+            onFocus={(event) => event.currentTarget.select()}
+          />
+          <span class="unit">{state.currency}</span>
+        </span>
+      </label>
+      <p class="said" id="bid-hint" data-max-next={highest ?? ""}>
+        {highest !== undefined ? t.bid.highest(money(highest, state.currency, state.price_scale)) : you?.max_next_unlimited === true ? t.bid.anyPrice : t.bid.noneValid}
+      </p>
+      <div class="row">
+        {highest !== undefined && typed !== undefined && (
+          <button type="button" class="quiet" onClick={() => setTyped(undefined)}>
+            {t.bid.useHighest}
+          </button>
+        )}
+        {lower !== undefined && (
+          <button type="button" class="quiet" onClick={() => setTyped(show(lower, state.price_scale))}>
+            {t.bid.stepLower}
+          </button>
+        )}
+      </div>
+      <button type="submit" class="primary wide big" disabled={pending} data-action="place-bid">
+        {t.bid.place}
+      </button>
+      <div id="bid-said" aria-live="assertive" class="bid-said">
+        {wrong !== undefined && <p class="wrong">{wrong}</p>}
+        {wrong === undefined && mine !== undefined && <Outcome bid={mine} state={state} />}
+      </div>
+      {asking !== undefined && (
+        <Confirm
+          price={asking.price}
+          highest={asking.maxNext ?? highest}
+          state={state}
+          onClose={() => setDismissed(asking.cid)}
+          place={() => place(asking.price, true)}
+        />
+      )}
+    </form>
+  );
+}
+
+function Outcome(props: { bid: PlacedBid; state: LotState }) {
+  const { bid, state } = props;
+  const price = money(bid.price, state.currency, state.price_scale);
+  const why = bid.code === undefined ? "" : ` ${refusal(bid.code, bid.detail)}`;
+  const next = bid.outcome === "refused" && bid.maxNext != null ? ` ${t.bid.next(money(bid.maxNext, state.currency, state.price_scale))}` : "";
+  return (
+    <p class={`outcome ${bid.outcome}`} data-outcome={bid.outcome} data-code={bid.code ?? ""}>
+      <strong>{price}</strong> {t.bid.outcome[bid.outcome]}.{why}
+      {next}
+    </p>
+  );
+}
+
+/** All bids of this bidder in the lot: what was placed here and what the server remembers. */
+export function MyBids(props: { view: LotView; state: LotState }) {
+  const { view, state } = props;
+  const [rows, setRows] = useState<BidRow[]>([]);
+  const here = placed.value.filter((bid) => bid.lot === state.lot);
+  const decided = here.filter((bid) => bid.outcome === "accepted" || bid.outcome === "refused").length;
+  useEffect(() => {
+    call<Page<BidRow>>("GET", `/v1/lots/${state.lot}/bids?limit=50`).then((page) => setRows(page.items), () => undefined);
+  }, [state.lot, decided, view.you?.standing, state.stage]);
+  const open = here.filter((bid) => bid.outcome !== "accepted" && bid.outcome !== "refused").reverse();
+  return (
+    <section class="card" data-part="my-bids">
+      <h2>{t.bid.mine}</h2>
+      {rows.length + open.length === 0 && <p class="soft">{t.bid.mineNone}</p>}
+      <ul class="plain lines">
+        {open.map((bid) => (
+          <li class="row between" key={bid.cid}>
+            <span class="figure">{money(bid.price, state.currency, state.price_scale)}</span>
+            <span class="soft">{t.bid.outcome[bid.outcome]}</span>
+          </li>
+        ))}
+        {rows.map((row) => (
+          <li class="row between" key={row.bid}>
+            <span>
+              <span class="soft time">{clock(row.at)}</span>{" "}
+              <span class="figure">{row.price === null ? "–" : money(row.price, state.currency, state.price_scale)}</span>
+            </span>
+            <span class={row.status === "accepted" ? "good" : "soft"}>
+              {t.bid.outcome[row.status] ?? row.status}
+              {row.code !== undefined && <span class="block">{refusal(row.code)}</span>}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
