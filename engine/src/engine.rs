@@ -1,7 +1,21 @@
 //! The state machine of one shard: applies entries of the log and says what to answer and what happened.
 //! Pure: no clock, no I/O; a deadline is handled when an entry at or after it comes.
 
-use crate::{EnginePart, Entry, Key, LogTime, Lot, LotId, Reply, RestoreError, Step, Tender, TenderId};
+use std::collections::BTreeSet;
+
+use hashbrown::HashTable;
+use smallvec::smallvec;
+
+use crate::deadlines::Deadlines;
+use crate::history::{Record, Sent};
+use crate::keys::{Keys, Place};
+use crate::rules::compile_tender;
+use crate::sight::{reader, sight};
+use crate::tender::{Decided, Flow, Kept};
+use crate::{
+    Action, Answer, BidAnswer, Bidder, BidderStatus, Command, Decimal, Entry, Envelope, Event, Key, LogTime, Lot,
+    LotId, MaxNext, OrganisationId, Refusal, Refused, Reply, Step, Tender, TenderId, TenderSpec, english,
+};
 
 /// The version of the rules' logic that new tenders are decided by.
 pub const LOGIC_VERSION: u16 = 1;
@@ -24,7 +38,6 @@ impl Sink for () {
 
 /// What was answered under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant)] // Short-lived; never stored.
 pub enum Recall {
     /// This.
     Reply(Reply),
@@ -35,24 +48,65 @@ pub enum Recall {
 /// All tenders of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
-    index: u64,
-    now: LogTime,
-    tenders: Vec<Tender>,
+    pub(crate) index: u64,
+    pub(crate) now: LogTime,
+    pub(crate) tenders: Vec<Tender>,
+    /// Dense indices of the tenders, by the hash of the id.
+    pub(crate) by_id: HashTable<u32>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) keys: Keys,
+    /// Answers about tenders that were never made.
+    pub(crate) nowhere: Vec<Kept>,
+    /// Commands that panicked once; never part of the state.
+    passed: BTreeSet<(u64, u32)>,
+    /// Lots whose history wants room.
+    tight: Vec<(u32, u16)>,
+}
+
+fn hash(id: TenderId) -> u64 {
+    let mixed = ((id.0 >> 64) as u64 ^ (id.0 as u64).rotate_left(20)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    mixed ^ (mixed >> 32)
+}
+
+/// What a command came to, and the tender to keep the answer with: none when there was nothing to keep it with, or
+/// it is kept already.
+struct Outcome {
+    answer: Answer,
+    keep: Option<u32>,
+}
+
+impl Outcome {
+    fn lost(refusal: Refusal) -> Self {
+        Self { answer: refuse(refusal), keep: None }
+    }
+
+    fn kept(tender: usize, decided: Decided) -> Self {
+        Self { answer: decided.unwrap_or_else(refuse), keep: Some(tender as u32) }
+    }
+}
+
+fn refuse(refusal: Refusal) -> Answer {
+    let (lot, seq, closes_at, max_next, price_scale) = (None, 0, None, MaxNext::None, 0);
+    Answer::Refused(Refused { refusal, lot, seq, closes_at, max_next, price_scale })
+}
+
+/// A bid as it was sent.
+struct Offer {
+    lot: LotId,
+    /// None: an action without a price, which english lots do not know.
+    price: Option<Decimal>,
+    confirm: bool,
+    expires_at: Option<LogTime>,
+    /// None where the action shows by itself what its sender saw.
+    seen_seq: Option<Option<u64>>,
+    has_limit: bool,
+    is_bound: bool,
 }
 
 impl Engine {
     /// No tenders, before the first entry.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Applies the next entry; answers and steps go to `sink`.
-    ///
-    /// # Panics
-    /// If the entry is not the next one, or a stamp runs backwards.
-    pub fn apply(&mut self, entry: &Entry, sink: &mut impl Sink) {
-        let _ = (entry, sink);
-        todo!()
     }
 
     /// The last applied entry; 0 before the first.
@@ -67,40 +121,12 @@ impl Engine {
 
     /// When something will happen by itself next; a tick is due then.
     pub fn next_deadline(&self) -> Option<LogTime> {
-        todo!()
-    }
-
-    /// SHA-256 over the encoded snapshot.
-    pub fn state_hash(&self) -> [u8; 32] {
-        todo!()
-    }
-
-    /// Makes room between batches, so that applying a bid allocates nothing.
-    pub fn maintain(&mut self) {
-        todo!()
-    }
-
-    /// Told before replay: the command at `position` of entry `index` panicked once. It is answered
-    /// [`Answer::Internal`](crate::Answer::Internal) under its key and has no effect.
-    pub fn pass_by(&mut self, index: u64, position: u32) {
-        let _ = (index, position);
-        todo!()
-    }
-
-    /// The state as plain data, in parts of at most 1 MiB.
-    pub fn snapshot(&self) -> impl Iterator<Item = EnginePart> + '_ {
-        std::iter::empty()
-    }
-
-    /// The engine that a snapshot was taken of.
-    pub fn restore(parts: impl Iterator<Item = EnginePart>) -> Result<Self, RestoreError> {
-        let _ = parts;
-        todo!()
+        self.deadlines.first().map(|due| due.at)
     }
 
     /// The tender with this id.
     pub fn tender(&self, id: TenderId) -> Option<&Tender> {
-        self.tenders.iter().find(|tender| tender.id == id)
+        self.find(id).map(|place| &self.tenders[place])
     }
 
     /// The lot with this id, and its tender.
@@ -114,14 +140,523 @@ impl Engine {
         self.tenders.iter()
     }
 
+    fn find(&self, id: TenderId) -> Option<usize> {
+        self.by_id.find(hash(id), |place| self.tenders[*place as usize].id == id).map(|place| *place as usize)
+    }
+
+    pub(crate) fn register(&mut self, tender: Tender) {
+        let place = tender.place;
+        assert_eq!(place as usize, self.tenders.len(), "tenders are dense");
+        self.tenders.push(tender);
+        let tenders = &self.tenders;
+        let id = tenders[place as usize].id;
+        self.by_id.insert_unique(hash(id), place, |other| hash(tenders[*other as usize].id));
+    }
+
+    /// Told before replay: the command at `position` of entry `index` panicked once. It is answered
+    /// [`Answer::Internal`] under its key and has no effect.
+    pub fn pass_by(&mut self, index: u64, position: u32) {
+        self.passed.insert((index, position));
+    }
+
+    /// Makes room between batches, so that applying a bid allocates nothing.
+    pub fn maintain(&mut self) {
+        while let Some((tender, lot)) = self.tight.pop() {
+            let lot = &mut self.tenders[tender as usize].lots[usize::from(lot)];
+            lot.is_tight = false;
+            lot.history.maintain();
+        }
+        if self.tight.capacity() < 1_024 {
+            self.tight.reserve_exact(1_024);
+        }
+        self.keys.maintain();
+    }
+
+    /// Applies the next entry; answers and steps go to `sink`.
+    ///
+    /// # Panics
+    /// If the entry is not the next one, or a stamp runs backwards.
+    pub fn apply(&mut self, entry: &Entry, sink: &mut impl Sink) {
+        assert_eq!(entry.index, self.index + 1, "the log has no gaps and no repeats");
+        for (position, command) in entry.commands.iter().enumerate() {
+            assert!(self.now <= command.envelope.at, "time never runs back inside the log");
+            let passed = self.passed.remove(&(entry.index, position as u32));
+            let reply =
+                if passed { self.pass(&command.envelope, &command.action) } else { self.decide(command, sink) };
+            sink.reply(position, &reply);
+        }
+        self.index = entry.index;
+    }
+
+    /// What a command that panicked once comes to: no effect, not even of time.
+    fn pass(&mut self, envelope: &Envelope, action: &Action) -> Reply {
+        let keep =
+            subject(action).and_then(|tender| self.find(tender)).map_or(Place::NOWHERE, |place| place as u32);
+        self.answer(envelope, Outcome { answer: Answer::Internal, keep: Some(keep) })
+    }
+
+    fn decide(&mut self, command: &Command, sink: &mut impl Sink) -> Reply {
+        let envelope = &command.envelope;
+        self.now = envelope.at;
+        if let Action::Takeover { planned: false } = command.action {
+            self.interruption(envelope.at, sink);
+        }
+        self.handle_due(envelope.at, sink);
+        if let Some(key) = envelope.key
+            && let Some(recall) = self.recall(key)
+        {
+            return match recall {
+                Recall::Reply(reply) => reply,
+                Recall::Reused => self.answer(envelope, Outcome::lost(Refusal::IdempotencyKeyReused)),
+            };
+        }
+        let outcome = self.act(envelope, &command.action, sink);
+        self.answer(envelope, outcome)
+    }
+
+    /// The one place where every action is told apart.
+    fn act(&mut self, envelope: &Envelope, action: &Action, sink: &mut impl Sink) -> Outcome {
+        let Envelope { at, organisation, request, .. } = *envelope;
+        match action {
+            Action::Tick | Action::Takeover { .. } | Action::Skip { .. } => {
+                Outcome { answer: Answer::Done, keep: None }
+            }
+            Action::CreateTender { tender, spec } => self.create(*tender, spec, envelope),
+            Action::UpdateTender { tender, spec, version } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| {
+                    tender.update(spec, *version, compile_tender(spec), flow)
+                })
+            }
+            Action::Publish { tender } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| tender.publish(flow))
+            }
+            Action::Start { tender } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| tender.start(flow))
+            }
+            Action::Pause { tender, reason } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| tender.pause(reason.as_deref(), flow))
+            }
+            Action::Resume { tender, reason } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| tender.resume(reason.as_deref(), flow))
+            }
+            Action::Cancel { tender, reason } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| tender.cancel(reason.as_deref(), flow))
+            }
+            Action::Extend { tender, lot, seconds, reason } => {
+                self.owned(*tender, *lot, envelope, sink, |tender, _, flow| {
+                    tender.extend(*lot, *seconds, reason.as_deref(), flow)
+                })
+            }
+            Action::Admit { tender, organisation, adjustments, features, accepted } => {
+                let adjusted = !adjustments.is_empty() || !features.is_empty();
+                self.owned(*tender, None, envelope, sink, |tender, _, _| {
+                    tender.admit(*organisation, *accepted, adjusted, request, at)
+                })
+            }
+            Action::Join { tender } => self.join(*tender, organisation, envelope),
+            Action::Disqualify { tender, bidder, reason } => {
+                self.owned(*tender, None, envelope, sink, |tender, _, flow| {
+                    tender.disqualify(*bidder, reason.as_deref(), flow)
+                })
+            }
+            Action::Bid { lot, price, confirm, expires_at, seen_seq, auto_limit, all_or_nothing } => {
+                let offer = Offer {
+                    lot: *lot,
+                    price: *price,
+                    confirm: *confirm,
+                    expires_at: *expires_at,
+                    seen_seq: Some(*seen_seq),
+                    has_limit: auto_limit.is_some(),
+                    is_bound: *all_or_nothing == Some(true),
+                };
+                self.bid(envelope, &offer, sink)
+            }
+            Action::Accept { lot, .. } => {
+                let offer = Offer {
+                    lot: *lot,
+                    price: None,
+                    confirm: false,
+                    expires_at: None,
+                    seen_seq: None,
+                    has_limit: false,
+                    is_bound: false,
+                };
+                self.bid(envelope, &offer, sink)
+            }
+            Action::AutoBid { lot, .. } => self.auto_bid(envelope, *lot),
+            Action::Void { lot, bid, reason } => self.owned_lot(*lot, envelope, sink, |tender, lot, flow| {
+                tender.void(lot, *bid, reason.as_deref(), flow)
+            }),
+            Action::Award { lot, bidder, reason } => self.owned_lot(*lot, envelope, sink, |tender, lot, flow| {
+                tender.award(lot, *bidder, reason.as_deref(), flow)
+            }),
+            Action::RejectAward { lot, bidder, reason } => {
+                self.owned_lot(*lot, envelope, sink, |tender, lot, flow| {
+                    tender.reject(lot, *bidder, reason.as_deref(), flow)
+                })
+            }
+            Action::Account(_) => panic!("accounts belong to the system shard"),
+        }
+    }
+
+    /// Makes the reply and keeps its answer under the key.
+    fn answer(&mut self, envelope: &Envelope, outcome: Outcome) -> Reply {
+        let Outcome { answer, keep } = outcome;
+        let Envelope { at, request, key, .. } = *envelope;
+        if let (Some(key), Some(tender)) = (key, keep) {
+            let list = match self.tenders.get_mut(tender as usize) {
+                Some(tender) => &mut tender.kept,
+                None => &mut self.nowhere,
+            };
+            let index = list.len() as u32;
+            list.push(Kept { key, at, request, answer: answer.clone() });
+            self.keys.insert(key.scoped, Place { tender, lot: 0, index });
+        }
+        Reply { answer, at, request, replayed: false }
+    }
+
+    fn kept(&self, place: Place) -> &Kept {
+        let list = self.tenders.get(place.tender as usize).map_or(&self.nowhere, |tender| &tender.kept);
+        &list[place.index as usize]
+    }
+
+    fn record(&self, place: Place) -> (&Lot, &Record) {
+        let lot = &self.tenders[place.tender as usize].lots[usize::from(place.lot) - 1];
+        (lot, lot.history.get(place.index))
+    }
+
     /// What was answered under a key.
     pub fn recall(&self, key: Key) -> Option<Recall> {
-        let _ = key;
-        todo!()
+        let key_at = |place: Place| match place.lot {
+            0 => Some(self.kept(place).key),
+            _ => self.record(place).1.key(),
+        };
+        let place =
+            self.keys.find(key.scoped, |place| key_at(place).is_some_and(|found| found.scoped == key.scoped))?;
+        if key_at(place) != Some(key) {
+            return Some(Recall::Reused);
+        }
+        Some(Recall::Reply(match place.lot {
+            0 => {
+                let Kept { at, request, ref answer, .. } = *self.kept(place);
+                Reply { answer: answer.clone(), at, request, replayed: true }
+            }
+            _ => {
+                let (lot, record) = self.record(place);
+                let answer = lot.recorded_answer(record);
+                Reply { answer, at: record.at(), request: record.request(), replayed: true }
+            }
+        }))
+    }
+
+    /// Handles the deadlines due at `at` or before, in order, each at its own time.
+    fn handle_due(&mut self, at: LogTime, sink: &mut impl Sink) {
+        while let Some(due) = self.deadlines.first().filter(|due| due.at <= at) {
+            let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+            let tender = &mut self.tenders[due.tender as usize];
+            match due.lot {
+                0 => tender.open(&mut flow),
+                number => tender.close(usize::from(number) - 1, &mut flow),
+            }
+        }
+    }
+
+    /// Nobody served until `at`: openings keep their time, but no lot ends by a time in which nobody could bid.
+    fn interruption(&mut self, at: LogTime, sink: &mut impl Sink) {
+        let mut ended = Vec::new();
+        while let Some(due) = self.deadlines.first().filter(|due| due.at <= at) {
+            if due.lot == 0 {
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+                self.tenders[due.tender as usize].open(&mut flow);
+            } else {
+                self.deadlines.clear(due.clock);
+                ended.push((due.tender, usize::from(due.lot) - 1));
+            }
+        }
+        for (tender, lot) in ended {
+            self.tenders[tender as usize].set_end(lot, &mut self.deadlines);
+        }
+        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at };
+        for tender in &mut self.tenders {
+            tender.outage(&mut flow);
+        }
+    }
+
+    fn create(&mut self, id: TenderId, spec: &TenderSpec, envelope: &Envelope) -> Outcome {
+        if let Some(place) = self.find(id) {
+            // The id is drawn at the edge, or made of organisation and key: it can only be the same key again,
+            // in another scope.
+            return Outcome::kept(place, Err(Refusal::IdempotencyKeyReused));
+        }
+        let rules = match compile_tender(spec) {
+            Ok(rules) => rules,
+            Err(errors) => return Outcome { answer: Answer::InvalidRules(errors), keep: Some(Place::NOWHERE) },
+        };
+        let place = self.tenders.len() as u32;
+        let Envelope { organisation, at, .. } = *envelope;
+        let tender = Tender::new(id, place, organisation, LOGIC_VERSION, at, Box::new(spec.clone()), rules);
+        let answer = tender.answer(true);
+        self.register(tender);
+        Outcome { answer, keep: Some(place) }
+    }
+
+    /// Does something to a tender that only its owner may; `number` names a lot of it.
+    fn owned<S: Sink>(
+        &mut self,
+        id: TenderId,
+        number: Option<u16>,
+        envelope: &Envelope,
+        sink: &mut S,
+        act: impl FnOnce(&mut Tender, usize, &mut Flow<'_, S>) -> Decided,
+    ) -> Outcome {
+        let place = self.find(id).filter(|place| is_visible(&self.tenders[*place], envelope.organisation));
+        let Some(place) = place else { return Outcome::lost(Refusal::TenderNotFound) };
+        self.owner_acts(place, number, envelope, sink, act)
+    }
+
+    /// Does something to a lot that only its owner may.
+    fn owned_lot<S: Sink>(
+        &mut self,
+        id: LotId,
+        envelope: &Envelope,
+        sink: &mut S,
+        act: impl FnOnce(&mut Tender, usize, &mut Flow<'_, S>) -> Decided,
+    ) -> Outcome {
+        let place =
+            self.find(id.tender()).filter(|place| is_visible(&self.tenders[*place], envelope.organisation));
+        let Some(place) = place else { return Outcome::lost(Refusal::LotNotFound) };
+        self.owner_acts(place, Some(id.number()), envelope, sink, act)
+    }
+
+    fn owner_acts<S: Sink>(
+        &mut self,
+        place: usize,
+        number: Option<u16>,
+        envelope: &Envelope,
+        sink: &mut S,
+        act: impl FnOnce(&mut Tender, usize, &mut Flow<'_, S>) -> Decided,
+    ) -> Outcome {
+        let tender = &mut self.tenders[place];
+        let number = number.unwrap_or(1);
+        if tender.lot(number).is_none() {
+            return Outcome::lost(Refusal::LotNotFound);
+        }
+        if envelope.organisation != tender.buyer {
+            return Outcome::kept(place, Err(Refusal::NotOwner));
+        }
+        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+        let decided = act(tender, usize::from(number) - 1, &mut flow);
+        Outcome::kept(place, decided)
+    }
+
+    fn join(&mut self, id: TenderId, organisation: OrganisationId, envelope: &Envelope) -> Outcome {
+        let place = self.find(id).filter(|place| is_visible(&self.tenders[*place], organisation));
+        let Some(place) = place else { return Outcome::lost(Refusal::TenderNotFound) };
+        let decided = self.tenders[place].join(organisation, envelope.request, envelope.at);
+        Outcome::kept(place, decided)
+    }
+
+    /// Finds the lot of a bid, accept or limit: the tender's place and the lot's index.
+    fn lot_of_bid(&self, id: LotId, organisation: OrganisationId) -> Option<(usize, usize)> {
+        let place = self.find(id.tender())?;
+        let tender = &self.tenders[place];
+        tender.lot(id.number())?;
+        is_visible(tender, organisation).then(|| (place, usize::from(id.number()) - 1))
+    }
+
+    fn bid<S: Sink>(&mut self, envelope: &Envelope, offer: &Offer, sink: &mut S) -> Outcome {
+        let Some((place, lot)) = self.lot_of_bid(offer.lot, envelope.organisation) else {
+            return Outcome::lost(Refusal::LotNotFound);
+        };
+        let tender = &mut self.tenders[place];
+        let bidder = tender.bidder_of(envelope.organisation).copied();
+        let sent = Sent {
+            request: envelope.request,
+            key: envelope.key,
+            at: envelope.at,
+            bidder: bidder.map(|bidder| bidder.number),
+            price: offer.price,
+        };
+        let checked = check_bid(tender, lot, bidder.as_ref(), envelope, offer);
+        let (record, answer) = match (checked, bidder) {
+            (Ok(price), Some(bidder)) => {
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+                let answer = take_bid(tender, lot, bidder, price, &mut flow);
+                let ranks = tender.lots[lot].ranks(bidder.number).expect("the bid stands");
+                (Record::accepted(&sent, answer.seq, ranks, answer.max_next), Answer::Bid(answer))
+            }
+            (refused, bidder) => {
+                let refusal = refused.err().unwrap_or(Refusal::NotAdmitted);
+                let reader = reader(tender, Some(envelope.organisation), true);
+                if sight(tender, &tender.lots[lot], reader).is_none() {
+                    return Outcome::kept(place, Err(refusal));
+                }
+                let refused = tender.lots[lot].refused(refusal, bidder.as_ref());
+                let Refused { seq, closes_at, max_next, .. } = refused;
+                (Record::refused(&sent, refusal, seq, closes_at, max_next), Answer::Refused(refused))
+            }
+        };
+        let it = &mut tender.lots[lot];
+        let index = it.history.push(record);
+        if it.history.is_tight() && !it.is_tight {
+            it.is_tight = true;
+            self.tight.push((place as u32, lot as u16));
+        }
+        if let Some(key) = envelope.key {
+            self.keys.insert(key.scoped, Place { tender: place as u32, lot: lot as u16 + 1, index });
+        }
+        Outcome { answer, keep: None }
+    }
+
+    /// Leaves, replaces or takes back a limit: nowhere allowed yet.
+    fn auto_bid(&mut self, envelope: &Envelope, id: LotId) -> Outcome {
+        let Some((place, lot)) = self.lot_of_bid(id, envelope.organisation) else {
+            return Outcome::lost(Refusal::LotNotFound);
+        };
+        let tender = &self.tenders[place];
+        let bidder = tender.bidder_of(envelope.organisation);
+        let refusal = check_bidder(tender, lot, bidder).err().unwrap_or(Refusal::LimitNotAllowed);
+        let it = &tender.lots[lot];
+        let is_seen = sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
+        let answer = if is_seen { Answer::Refused(it.refused(refusal, bidder)) } else { refuse(refusal) };
+        Outcome { answer, keep: Some(place as u32) }
     }
 
     /// Panics if the state contradicts itself.
     pub fn check_invariants(&self) {
-        todo!()
+        self.deadlines.check_invariants();
+        let mut set = 0;
+        for (place, tender) in self.tenders.iter().enumerate() {
+            assert_eq!((tender.place as usize, self.find(tender.id)), (place, Some(place)));
+            tender.check_invariants();
+            let Some(clock) = tender.clock else { continue };
+            let opening = self.deadlines.get(clock).map(|due| due.at);
+            let waits = tender.stage == crate::TenderStage::Published;
+            assert_eq!(opening, tender.opens_at.filter(|_| waits), "a published tender waits for its opening");
+            set += usize::from(opening.is_some());
+            for lot in &tender.lots {
+                let end = self.deadlines.get(clock + u32::from(lot.number)).map(|due| due.at);
+                let ends = lot.stage == crate::LotStage::Open;
+                assert_eq!(end, lot.closes_at().filter(|_| ends), "an open lot waits for its end");
+                set += usize::from(end.is_some());
+            }
+        }
+        assert_eq!(self.deadlines.len(), set, "nobody else waits");
+        if let Some(next) = self.next_deadline() {
+            assert!(next > self.now, "what was due is done");
+        }
+    }
+}
+
+/// Whether an organisation that sends commands may see a tender; what it supplies is known to the edge.
+fn is_visible(tender: &Tender, organisation: OrganisationId) -> bool {
+    tender.visible_to(Some((organisation, true)))
+}
+
+/// The tender an action is about.
+fn subject(action: &Action) -> Option<TenderId> {
+    match action {
+        Action::CreateTender { tender, .. }
+        | Action::UpdateTender { tender, .. }
+        | Action::Publish { tender }
+        | Action::Start { tender }
+        | Action::Pause { tender, .. }
+        | Action::Resume { tender, .. }
+        | Action::Cancel { tender, .. }
+        | Action::Extend { tender, .. }
+        | Action::Admit { tender, .. }
+        | Action::Join { tender }
+        | Action::Disqualify { tender, .. } => Some(*tender),
+        Action::Bid { lot, .. }
+        | Action::Accept { lot, .. }
+        | Action::AutoBid { lot, .. }
+        | Action::Void { lot, .. }
+        | Action::Award { lot, .. }
+        | Action::RejectAward { lot, .. } => Some(lot.tender()),
+        Action::Tick | Action::Takeover { .. } | Action::Skip { .. } | Action::Account(_) => None,
+    }
+}
+
+/// Checks who bids and whether the lot takes bids, in order.
+fn check_bidder(tender: &Tender, lot: usize, bidder: Option<&Bidder>) -> Result<Bidder, Refusal> {
+    let bidder = bidder.filter(|bidder| bidder.status != BidderStatus::Disqualified);
+    let bidder = bidder.ok_or(Refusal::NotAdmitted)?;
+    if bidder.organisation == tender.buyer {
+        return Err(Refusal::OwnTender);
+    }
+    if bidder.status == BidderStatus::Invited {
+        return Err(Refusal::TermsNotAccepted);
+    }
+    match tender.lots[lot].stage_refusal() {
+        Some(refusal) => Err(refusal),
+        None => Ok(*bidder),
+    }
+}
+
+/// Checks a bid against every rule, in the order of the refusals.
+fn check_bid(
+    tender: &Tender,
+    lot: usize,
+    bidder: Option<&Bidder>,
+    envelope: &Envelope,
+    offer: &Offer,
+) -> Result<crate::Price, Refusal> {
+    let bidder = check_bidder(tender, lot, bidder)?;
+    let lot = &tender.lots[lot];
+    let (rules, book) = (&lot.rules, &lot.book);
+    if offer.expires_at.is_some_and(|expires_at| envelope.at > expires_at) {
+        return Err(Refusal::Expired);
+    }
+    if let (Some(age), Some(seen_seq)) = (rules.max_view_age, offer.seen_seq)
+        && seen_seq.is_none_or(|seen| lot.seq.saturating_sub(seen) > age)
+    {
+        return Err(Refusal::StaleView);
+    }
+    let price = match offer.price {
+        Some(price) if !offer.is_bound => price,
+        _ => return Err(Refusal::WrongAction),
+    };
+    let price = english::check_price(rules, price)?;
+    english::check_improvement(rules, book, bidder.number, price, offer.confirm)?;
+    if offer.has_limit {
+        return Err(Refusal::LimitNotAllowed);
+    }
+    if english::is_exhausted(rules, book, bidder.number) {
+        return Err(Refusal::BidsExhausted);
+    }
+    Ok(price)
+}
+
+/// Lets a checked bid stand; nothing here can refuse.
+fn take_bid<S: Sink>(
+    tender: &mut Tender,
+    lot: usize,
+    bidder: Bidder,
+    price: crate::Price,
+    flow: &mut Flow<'_, S>,
+) -> BidAnswer {
+    let number = bidder.number;
+    let it = &mut tender.lots[lot];
+    let face = it.face();
+    let before = it.book.standing(number).map(|slot| slot.price);
+    let seq = it.seq + 1;
+    it.book.stand(number, price, flow.at, seq, it.history.len());
+    let lead = it.book.lead().is_some_and(|(leader, _)| leader == number);
+    let mut events = smallvec![Event::Bid { bidder: number, price, lead, auto: false }];
+    if let Some(extended) = it.overtime(flow.at, price, before) {
+        events.push(extended);
+        tender.set_end(lot, flow.deadlines);
+    }
+    let board = before != Some(price);
+    tender.step(lot, &face, board, events, flow);
+    let it = &tender.lots[lot];
+    BidAnswer {
+        lot: it.id,
+        bidder: number,
+        price,
+        price_scale: it.rules.price_scale,
+        seq,
+        ranks: it.ranks(number).filter(|_| it.rules.rank),
+        max_next: it.max_next(&bidder),
     }
 }

@@ -6,10 +6,15 @@
 
 mod accounts;
 mod answer;
+mod book;
 mod command;
+mod deadlines;
 mod engine;
+mod english;
 mod event;
+mod history;
 mod id;
+mod keys;
 mod lot;
 mod number;
 mod refusal;

@@ -3,7 +3,11 @@
 //! Compiling checks every rule alone and together; what is wrong is told with a pointer and what would have been
 //! right. Nothing here knows a bid.
 
-use crate::{AwardMode, Format, Improvement, LeadVisibility, OvertimeMode, OvertimeTrigger, Price, TieRank};
+use crate::{
+    Access, AwardMode, Decimal, DecrementSpec, Format, Improvement, LOTS_MAX, LeadVisibility, LogTime, LotMode,
+    OvertimeMode, OvertimeScope, OvertimeSpec, OvertimeTrigger, PRICE_MAX, PRICE_SCALE_MAX, Prebid, Price,
+    RuleError, RuleKind, RuleRow, RulesSpec, TenderSpec, TieRank,
+};
 
 /// The rules of a lot, valid alone and together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,4 +119,407 @@ pub struct Overtime {
     pub max_count: Option<u32>,
     /// The most milliseconds added altogether.
     pub max_total_ms: Option<i64>,
+}
+
+/// The most that is told about one set of rules: the rest is of the same kind.
+const ERRORS_MAX: usize = 100;
+const TITLE_MAX: usize = 200;
+const TEXT_MAX: usize = 10_000;
+const ITEMS_MAX: usize = 100;
+const ROWS_MAX: usize = 100;
+/// The year 2200: later openings are a mistake in units.
+const OPENS_AT_MAX: LogTime = LogTime(7_258_118_400_000);
+
+/// Checks a whole tender and compiles the rules of its lots, by number.
+pub(crate) fn compile_tender(spec: &TenderSpec) -> Result<Vec<Rules>, Vec<RuleError>> {
+    let mut check = Check::default();
+    check.text("/title", &spec.title, TITLE_MAX);
+    check.text("/description", &spec.description, TEXT_MAX);
+    check.text("/reference", &spec.reference, TITLE_MAX);
+    if spec.currency.len() != 3 || !spec.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        check.wrong("/currency", "is no ISO 4217 code", "three capital letters, such as EUR");
+    }
+    if spec.opens_at.is_some_and(|at| at.0 < 0 || at > OPENS_AT_MAX) {
+        check.wrong("/opens_at", "is no sensible time", "a time from 1970 to 2200");
+    }
+    if let Some(terms) = &spec.terms {
+        check.text("/terms", terms, TEXT_MAX);
+    }
+    if spec.lot_mode != LotMode::Parallel {
+        check.later("/lot_mode", &format!("lot_mode {}", spec.lot_mode.word()), "parallel");
+    }
+    if spec.stagger_s != 0 && spec.lot_mode != LotMode::Staggered {
+        check.wrong("/stagger_s", "belongs to lot_mode staggered", "0");
+    }
+    if spec.serial_gap_s != 0 && spec.lot_mode != LotMode::Serial {
+        check.wrong("/serial_gap_s", "belongs to lot_mode serial", "0");
+    }
+    if spec.anonymous_to_buyer {
+        check.later("/anonymous_to_buyer", "anonymous_to_buyer", "false");
+    }
+    if spec.lots.is_empty() || spec.lots.len() > LOTS_MAX {
+        check.wrong("/lots", "has no lots, or too many", &format!("1 to {LOTS_MAX} lots"));
+    }
+    let mut compiled = Vec::with_capacity(spec.lots.len());
+    for (place, lot) in spec.lots.iter().take(LOTS_MAX).enumerate() {
+        check.at = format!("/lots/{place}");
+        check.text("/title", &lot.title, TITLE_MAX);
+        if lot.items.len() > ITEMS_MAX {
+            check.wrong("/items", "has too many items", &format!("at most {ITEMS_MAX}"));
+        }
+        for (place, item) in lot.items.iter().enumerate() {
+            check.text(&format!("/items/{place}/description"), &item.description, TEXT_MAX);
+            check.text(&format!("/items/{place}/unit"), &item.unit, TITLE_MAX);
+            if item.quantity.mantissa <= 0 {
+                check.wrong(&format!("/items/{place}/quantity"), "is not positive", "a positive decimal string");
+            }
+        }
+        check.at = format!("/lots/{place}/rules");
+        let rules = compile_lot(&mut check, spec, &lot.rules);
+        compiled.extend(rules);
+    }
+    if check.errors.is_empty() { Ok(compiled) } else { Err(check.errors) }
+}
+
+/// Checks the rules of one lot; `None` when something was wrong.
+fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Option<Rules> {
+    let errors = check.errors.len();
+    if spec.format != Format::English {
+        check.later("/format", &format!("format {}", spec.format.word()), Format::English.word());
+        return None;
+    }
+    check_excluded(check, spec);
+
+    let scale = spec.price_scale.unwrap_or(i64::from(tender.currency_exponent));
+    check.integer("price_scale", scale);
+    if !(0..=i64::from(PRICE_SCALE_MAX)).contains(&scale) {
+        return None;
+    }
+    check.scale = scale as u8;
+    let Some(duration_s) = spec.duration_s else {
+        check.wrong("/duration_s", "is required in english", &RuleRow::of("duration_s").valid());
+        return None;
+    };
+    check.integer("duration_s", duration_s);
+
+    let ceiling = spec.ceiling.and_then(|sent| check.amount("ceiling", sent)).map(Price);
+    let floor = spec.floor.and_then(|sent| check.amount("floor", sent)).map(Price);
+    let reserve = spec.reserve.and_then(|sent| {
+        let price = Price(check.amount("reserve.price", sent.price)?);
+        Some(Reserve { price, shown: sent.shown })
+    });
+    let tick = spec.tick.and_then(|sent| check.amount("tick", sent)).unwrap_or(1);
+    check_limits(check, ceiling, floor, reserve, tick);
+
+    if spec.improvement == Improvement::Lead && spec.visibility.lead != LeadVisibility::Always {
+        let detail = "with improvement lead every bidder learns the lead from max_next";
+        check.wrong("/visibility/lead", detail, LeadVisibility::Always.word());
+    }
+    let buffer = spec.buffer.and_then(|sent| {
+        let front = check.amount("buffer.front", sent.front);
+        let back = check.amount("buffer.back", sent.back);
+        Some(Buffer { front: front?, back: back? })
+    });
+    match (spec.improvement == Improvement::OwnAndBuffer, spec.buffer.is_some()) {
+        (true, false) => check.wrong("/buffer", "is required by improvement own_and_buffer", "front and back"),
+        (false, true) => check.wrong("/buffer", "belongs to improvement own_and_buffer", "no buffer"),
+        _ => {}
+    }
+    let max_step = spec.max_step.and_then(|sent| check.amount("max_step", sent));
+    if spec.max_step.is_some() && spec.improvement == Improvement::Free {
+        check.wrong("/max_step", "has no base with improvement free", "no max_step");
+    }
+    let decrement = match &spec.decrement {
+        None => Some(Decrement::Amount(1)),
+        Some(sent) => compile_decrement(check, sent),
+    };
+    if let (Some(max_step), Some(Decrement::Amount(least))) = (max_step, &decrement)
+        && max_step < *least
+    {
+        let valid = format!("at least {}", Price(*least).decimal(check.scale));
+        check.wrong("/max_step", "is smaller than the decrement: no second bid could be taken", &valid);
+    }
+    let guard = spec.guard_percent.and_then(|sent| check.percent("guard_percent", "/guard_percent", sent));
+    check.percent("near_percent", "/near_percent", spec.near_percent);
+    check.integer("tie_free_ranks", spec.tie_free_ranks);
+    let max_bids = spec.max_bids.inspect(|value| check.integer("max_bids", *value));
+    let by_access = i64::from(tender.access == Access::Invited);
+    let min_bidders = spec.min_bidders.unwrap_or(by_access);
+    check.integer("min_bidders", min_bidders);
+    check.integer("outage_grace_s", spec.outage_grace_s);
+    let max_view_age = spec.max_view_age.inspect(|value| check.integer("max_view_age", *value));
+    let overtime = spec.overtime.as_ref().map(|sent| compile_overtime(check, sent));
+
+    (check.errors.len() == errors).then(|| Rules {
+        format: spec.format,
+        price_scale: scale as u8,
+        duration_ms: duration_s * 1_000,
+        ceiling,
+        floor,
+        reserve,
+        improvement: spec.improvement,
+        buffer,
+        decrement: decrement.expect("a wrong decrement was told"),
+        tick,
+        max_step,
+        guard,
+        tie_rank: spec.tie_rank,
+        tie_free_ranks: spec.tie_free_ranks as u16,
+        max_bids: max_bids.map(|value| value as u32),
+        min_bidders: min_bidders as u32,
+        overtime,
+        lead: spec.visibility.lead,
+        rank: spec.visibility.rank,
+        board: spec.visibility.board,
+        bidder_count: spec.visibility.bidder_count,
+        award: spec.award,
+        outage_grace_ms: spec.outage_grace_s * 1_000,
+        max_view_age: max_view_age.map(|value| value as u64),
+    })
+}
+
+/// What this version does not decide yet, and blocks of other formats.
+fn check_excluded(check: &mut Check, spec: &RulesSpec) {
+    for (name, is_there) in [
+        ("dutch", spec.dutch.is_some()),
+        ("japanese", spec.japanese.is_some()),
+        ("rounds", spec.rounds.is_some()),
+        ("sealed", spec.sealed.is_some()),
+    ] {
+        if is_there {
+            let detail = format!("belongs to format {name}");
+            check.wrong(&format!("/{name}"), &detail, &format!("no {name} in english"));
+        }
+    }
+    if spec.auto_bid {
+        check.later("/auto_bid", "auto_bid", "false");
+    }
+    if spec.prebid != Prebid::None {
+        check.later("/prebid", &format!("prebid {}", spec.prebid.word()), Prebid::None.word());
+    }
+    if spec.decision_s.is_some() {
+        check.later("/decision_s", "decision_s", "no decision_s");
+    }
+    if spec.visibility.light {
+        check.later("/visibility/light", "the traffic light", "false");
+    }
+    if spec.visibility.adjustments {
+        check.later("/visibility/adjustments", "adjustments", "false");
+    }
+    if !spec.features.is_empty() {
+        check.later("/features", "weighted features", "no features");
+    }
+    if spec.max_weight_sum.is_some() {
+        check.later("/max_weight_sum", "weighted features", "no max_weight_sum");
+    }
+    if spec.all_or_nothing {
+        check.wrong("/all_or_nothing", "is not for english lots", "false");
+    }
+    if spec.overtime.as_ref().is_some_and(|overtime| overtime.scope == OvertimeScope::Tender) {
+        check.later("/overtime/scope", "overtime of scope tender", OvertimeScope::Lot.word());
+    }
+}
+
+/// Ceiling, floor, reserve and tick against each other.
+fn check_limits(
+    check: &mut Check,
+    ceiling: Option<Price>,
+    floor: Option<Price>,
+    reserve: Option<Reserve>,
+    tick: i64,
+) {
+    let scale = check.scale;
+    let written = |price: i64| Price(price).decimal(scale).to_string();
+    let highest = ceiling.unwrap_or(PRICE_MAX).0;
+    let lowest = floor.map_or(1, |floor| floor.0);
+    if lowest > highest {
+        let valid = format!("at most {}", written(highest));
+        check.wrong("/floor", "is above the ceiling", &valid);
+    } else if highest / tick * tick < lowest {
+        let detail = "has no multiple between floor and ceiling";
+        check.wrong("/tick", detail, &format!("a tick with a multiple up to {}", written(highest)));
+    }
+    if let Some(reserve) = reserve {
+        if reserve.price.0 > highest {
+            let valid = format!("at most {}", written(highest));
+            check.wrong("/reserve/price", "is above the ceiling", &valid);
+        }
+        if reserve.price.0 < lowest {
+            let valid = format!("at least {}", written(lowest));
+            check.wrong("/reserve/price", "is below the floor: no bid could meet it", &valid);
+        }
+    }
+}
+
+fn compile_decrement(check: &mut Check, sent: &DecrementSpec) -> Option<Decrement> {
+    match sent {
+        DecrementSpec::Amount(value) => check.amount("decrement.value", *value).map(Decrement::Amount),
+        DecrementSpec::Percent(value) => {
+            let percent = check.percent("guard_percent", "/decrement/value", *value)?;
+            Some(Decrement::Percent(percent))
+        }
+        DecrementSpec::Table(sent) => {
+            if sent.is_empty() || sent.len() > ROWS_MAX {
+                check.wrong("/decrement/rows", "has no rows, or too many", &format!("1 to {ROWS_MAX} rows"));
+                return None;
+            }
+            let mut rows = Vec::with_capacity(sent.len());
+            for (place, row) in sent.iter().enumerate() {
+                let from =
+                    check.amount_at("decrement.rows.from", &format!("/decrement/rows/{place}/from"), row.from);
+                let step =
+                    check.amount_at("decrement.rows.step", &format!("/decrement/rows/{place}/step"), row.step);
+                rows.push((from?, step?));
+            }
+            rows.sort_unstable();
+            if rows[0].0 != 0 {
+                check.wrong("/decrement/rows", "has no row for the lowest prices", "a row with from 0");
+                return None;
+            }
+            if rows.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                check.wrong("/decrement/rows", "has two rows with the same from", "each from once");
+                return None;
+            }
+            Some(Decrement::Table(rows.into_boxed_slice()))
+        }
+    }
+}
+
+/// What is answered counts only if nothing was told.
+fn compile_overtime(check: &mut Check, sent: &OvertimeSpec) -> Overtime {
+    check.integer("overtime.window_s", sent.window_s);
+    check.integer("overtime.length_s", sent.length_s);
+    check.integer("overtime.rank", sent.rank);
+    if sent.rank != 1 && sent.trigger != OvertimeTrigger::Rank {
+        check.wrong("/overtime/rank", "belongs to trigger rank", "no rank, or trigger rank");
+    }
+    let max_count = sent.max_count.inspect(|value| check.integer("overtime.max_count", *value));
+    let max_total_s = sent.max_total_s.inspect(|value| check.integer("overtime.max_total_s", *value));
+    Overtime {
+        window_ms: sent.window_s.saturating_mul(1_000),
+        length_ms: sent.length_s.saturating_mul(1_000),
+        mode: sent.mode,
+        trigger: sent.trigger,
+        rank: sent.rank as u16,
+        first_bid_triggers: sent.first_bid_triggers,
+        max_count: max_count.map(|value| value as u32),
+        max_total_ms: max_total_s.map(|value| value.saturating_mul(1_000)),
+    }
+}
+
+/// Gathers what is wrong.
+#[derive(Default)]
+struct Check {
+    errors: Vec<RuleError>,
+    /// Where the part that is checked begins.
+    at: String,
+    scale: u8,
+}
+
+impl Check {
+    fn wrong(&mut self, pointer: &str, detail: &str, valid: &str) {
+        if self.errors.len() < ERRORS_MAX {
+            let pointer = format!("{}{pointer}", self.at);
+            self.errors.push(RuleError { pointer, detail: detail.to_owned(), valid: valid.to_owned() });
+        }
+    }
+
+    /// Something that the contract knows and this version does not decide.
+    fn later(&mut self, pointer: &str, what: &str, valid: &str) {
+        self.wrong(pointer, &format!("{what} is not offered by this version"), valid);
+    }
+
+    fn text(&mut self, pointer: &str, text: &str, most: usize) {
+        if text.len() > most && text.chars().count() > most {
+            self.wrong(pointer, "is too long", &format!("at most {most} characters"));
+        }
+    }
+
+    fn row_pointer(name: &str) -> String {
+        format!("/{}", name.replace('.', "/"))
+    }
+
+    fn integer(&mut self, name: &str, value: i64) {
+        let row = RuleRow::of(name);
+        let RuleKind::Integer(least, most) = row.kind else { unreachable!("{name} is an integer") };
+        if !(least..=most).contains(&value) {
+            self.wrong(&Self::row_pointer(name), "is out of range", &row.valid());
+        }
+    }
+
+    fn amount(&mut self, name: &str, sent: Decimal) -> Option<i64> {
+        self.amount_at(name, &Self::row_pointer(name), sent)
+    }
+
+    fn amount_at(&mut self, name: &str, pointer: &str, sent: Decimal) -> Option<i64> {
+        let row = RuleRow::of(name);
+        let least = i64::from(row.kind != RuleKind::AmountOrZero);
+        if sent.exceeds_scale(self.scale) {
+            let valid = format!("at most {} digits behind the point", self.scale);
+            self.wrong(pointer, "is finer than price_scale", &valid);
+            return None;
+        }
+        match sent.units(self.scale) {
+            Some(units) if (least..=PRICE_MAX.0).contains(&units) => Some(units),
+            Some(units) if units < least => {
+                self.wrong(pointer, "is too small", &row.valid());
+                None
+            }
+            _ => {
+                let valid = format!("at most {}", PRICE_MAX.decimal(self.scale));
+                self.wrong(pointer, "is too large", &valid);
+                None
+            }
+        }
+    }
+
+    /// A percentage by the range of the rule `name`, above its lower and up to its upper end.
+    fn percent(&mut self, name: &str, pointer: &str, sent: Decimal) -> Option<Percent> {
+        let row = RuleRow::of(name);
+        let RuleKind::Percent(least, most) = row.kind else { unreachable!("{name} is a percentage") };
+        const DIGITS: u8 = 6;
+        const ONE: i64 = 1_000_000;
+        match sent.units(DIGITS) {
+            Some(units) if least * ONE < units && units <= most * ONE => {
+                Some(Percent { numerator: units, denominator: 100 * ONE })
+            }
+            _ => {
+                self.wrong(pointer, "is no percentage in range", &row.valid());
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Rules {
+    /// English rules at their defaults, without a guard.
+    pub(crate) fn plain() -> Self {
+        Self {
+            format: Format::English,
+            price_scale: 2,
+            duration_ms: 600_000,
+            ceiling: None,
+            floor: None,
+            reserve: None,
+            improvement: Improvement::Own,
+            buffer: None,
+            decrement: Decrement::Amount(1),
+            tick: 1,
+            max_step: None,
+            guard: None,
+            tie_rank: TieRank::ByTime,
+            tie_free_ranks: 0,
+            max_bids: None,
+            min_bidders: 1,
+            overtime: None,
+            lead: LeadVisibility::Always,
+            rank: true,
+            board: false,
+            bidder_count: true,
+            award: AwardMode::Manual,
+            outage_grace_ms: 120_000,
+            max_view_age: None,
+        }
+    }
 }

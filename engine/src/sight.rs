@@ -1,6 +1,6 @@
 //! Who sees what: the one function that feed, REST and exports obey. It knows no wire format.
 
-use crate::{BidderNumber, BidderStatus, LeadVisibility, Lot, LotStage, OrganisationId, Tender};
+use crate::{BidderNumber, LeadVisibility, Lot, LotStage, OrganisationId, Tender};
 
 /// Who reads a lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +147,4 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
         }
         _ => None,
     }
-}
-
-/// Whether this status may bid.
-pub(crate) fn may_bid(status: BidderStatus) -> bool {
-    status == BidderStatus::Admitted
 }

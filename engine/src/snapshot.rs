@@ -1,10 +1,92 @@
 //! The engine's state as plain data, in small parts, and back.
+//!
+//! What can be worked out again (compiled rules, order of the books, deadlines, the table of keys) is not in it. The
+//! state hash is taken over the encoded parts, so two engines with equal parts decide alike for ever.
 
+use sha2::{Digest, Sha256};
 use wincode::{SchemaRead, SchemaWrite};
+
+use crate::book::{Book, Slot};
+use crate::deadlines::Deadlines;
+use crate::history::Record;
+use crate::keys::{Keys, Place};
+use crate::lot::{Award, Times};
+use crate::rules::compile_tender;
+use crate::tender::Kept;
+use crate::{
+    Bidder, Engine, LOGIC_VERSION, LogTime, Lot, LotStage, OrganisationId, Tender, TenderId, TenderSpec,
+    TenderStage,
+};
+
+use RestoreError::Broken;
+
+/// The version of the parts; another version is another set of types.
+const VERSION: u16 = 1;
+
+/// Records in one part: 100 bytes each, encoded.
+const RECORDS_MAX: usize = 4_096;
+
+/// Most bytes of kept answers in one part; one answer is smaller than that.
+const KEPT_BYTES_MAX: u64 = 256 << 10;
 
 /// A small piece of an engine's state: at most 1 MiB encoded.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
-pub struct EnginePart(u8);
+pub struct EnginePart(Part);
+
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+enum Part {
+    /// Always first.
+    #[wincode(tag = 0)]
+    Head { version: u16, index: u64, now: LogTime },
+    /// Answers about tenders that were never made.
+    #[wincode(tag = 1)]
+    Nowhere(Vec<Kept>),
+    /// A tender; what follows up to the next one belongs to it.
+    #[wincode(tag = 2)]
+    Tender(Box<TenderPart>),
+    /// The tender as it was changed.
+    #[wincode(tag = 3)]
+    Changed(Box<TenderSpec>),
+    /// Its bidders, by number.
+    #[wincode(tag = 4)]
+    Bidders(Vec<Bidder>),
+    /// Its kept answers, in order.
+    #[wincode(tag = 5)]
+    Kept(Vec<Kept>),
+    /// Its next lot, in order of number.
+    #[wincode(tag = 6)]
+    Lot(Box<LotPart>),
+    /// The next records of that lot.
+    #[wincode(tag = 7)]
+    Records(Vec<Record>),
+    /// Always last.
+    #[wincode(tag = 8)]
+    End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+struct TenderPart {
+    id: TenderId,
+    buyer: OrganisationId,
+    logic: u16,
+    stage: TenderStage,
+    version: u32,
+    created_at: LogTime,
+    published_at: Option<LogTime>,
+    opens_at: Option<LogTime>,
+    has_opened: bool,
+    spec: TenderSpec,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+struct LotPart {
+    stage: LotStage,
+    seq: u64,
+    extensions: u32,
+    times: Times,
+    award: Option<Award>,
+    slots: Vec<Slot>,
+}
 
 /// Why a snapshot could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,3 +107,213 @@ impl std::fmt::Display for RestoreError {
 }
 
 impl std::error::Error for RestoreError {}
+
+/// SHA-256 over the encoded parts, one after another.
+pub(crate) fn hash_parts<T: wincode::SchemaWrite<wincode::config::DefaultConfig, Src = T>>(
+    parts: impl Iterator<Item = T>,
+) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(wincode::serialize(&part).expect("parts are far below the limits of the encoding"));
+    }
+    hash.finalize().into()
+}
+
+/// Splits kept answers into lists of bounded size.
+fn bounded(kept: &[Kept]) -> impl Iterator<Item = Vec<Kept>> + '_ {
+    let mut rest = kept;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let count = rest
+            .iter()
+            .take_while(|kept| {
+                let first = bytes == 0;
+                bytes += wincode::serialized_size(*kept).expect("a kept answer has a size");
+                first || bytes <= KEPT_BYTES_MAX
+            })
+            .count();
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        (!now.is_empty()).then(|| now.to_vec())
+    })
+}
+
+impl Engine {
+    /// SHA-256 over the encoded snapshot.
+    pub fn state_hash(&self) -> [u8; 32] {
+        hash_parts(self.snapshot())
+    }
+
+    /// The state as plain data, in parts of at most 1 MiB.
+    pub fn snapshot(&self) -> impl Iterator<Item = EnginePart> + '_ {
+        let head = Part::Head { version: VERSION, index: self.index, now: self.now };
+        let nowhere = bounded(&self.nowhere).map(Part::Nowhere);
+        let tenders = self.tenders.iter().flat_map(tender_parts);
+        let parts = std::iter::once(head).chain(nowhere).chain(tenders).chain(std::iter::once(Part::End));
+        parts.map(EnginePart)
+    }
+
+    /// The engine that a snapshot was taken of.
+    pub fn restore(parts: impl Iterator<Item = EnginePart>) -> Result<Self, RestoreError> {
+        let mut parts = parts.map(|part| part.0);
+        let Some(Part::Head { version, index, now }) = parts.next() else { return Err(Broken("no head")) };
+        if version != VERSION {
+            return Err(RestoreError::Version(version));
+        }
+        let mut engine = Self::new();
+        (engine.index, engine.now) = (index, now);
+        // How many lots of the newest tender are there.
+        let mut lots = 0;
+        let complete = |engine: &Self, lots: usize| match engine.tenders.last() {
+            Some(tender) if tender.lots.len() != lots => Err(Broken("a lot is missing")),
+            _ => Ok(()),
+        };
+        while let Some(part) = parts.next() {
+            match part {
+                Part::Head { .. } => return Err(Broken("a second head")),
+                Part::Nowhere(kept) => engine.nowhere.extend(kept),
+                Part::Tender(part) => {
+                    complete(&engine, lots)?;
+                    lots = 0;
+                    let tender = restore_tender(*part, engine.tenders.len() as u32)?;
+                    if engine.tender(tender.id).is_some() {
+                        return Err(Broken("a tender twice"));
+                    }
+                    engine.register(tender);
+                }
+                Part::End => {
+                    complete(&engine, lots)?;
+                    if parts.next().is_some() {
+                        return Err(Broken("something behind the end"));
+                    }
+                    engine.rebuild()?;
+                    return Ok(engine);
+                }
+                part => {
+                    let tender = engine.tenders.last_mut().ok_or(Broken("a part without a tender"))?;
+                    restore_part(tender, part, &mut lots)?;
+                }
+            }
+        }
+        Err(Broken("no end"))
+    }
+
+    /// Works out again what is not in the parts.
+    fn rebuild(&mut self) -> Result<(), RestoreError> {
+        let mut deadlines = Deadlines::default();
+        let mut keys = Keys::default();
+        for (index, kept) in self.nowhere.iter().enumerate() {
+            keys.insert(kept.key.scoped, Place { tender: Place::NOWHERE, lot: 0, index: index as u32 });
+        }
+        for tender in &mut self.tenders {
+            let place = tender.place;
+            if tender.published_at.is_some() {
+                tender.clock = Some(deadlines.clocks(tender.lots.len() + 1));
+                tender.set_opening(&mut deadlines);
+                for lot in 0..tender.lots.len() {
+                    tender.set_end(lot, &mut deadlines);
+                }
+            }
+            for (index, kept) in tender.kept.iter().enumerate() {
+                keys.insert(kept.key.scoped, Place { tender: place, lot: 0, index: index as u32 });
+            }
+            for lot in &tender.lots {
+                let missing = |slot: &Slot| slot.newest.max(slot.first) >= lot.history.len();
+                if lot.book.slots().iter().any(|slot| slot.accepted > 0 && missing(slot)) {
+                    return Err(Broken("a record is missing"));
+                }
+                for (index, record) in lot.history.iter().enumerate() {
+                    if let Some(key) = record.key() {
+                        keys.insert(key.scoped, Place { tender: place, lot: lot.number, index: index as u32 });
+                    }
+                }
+            }
+        }
+        (self.deadlines, self.keys) = (deadlines, keys);
+        Ok(())
+    }
+}
+
+/// A tender and all that belongs to it.
+fn tender_parts(tender: &Tender) -> impl Iterator<Item = Part> + '_ {
+    let head = Part::Tender(Box::new(TenderPart {
+        id: tender.id,
+        buyer: tender.buyer,
+        logic: tender.logic,
+        stage: tender.stage,
+        version: tender.version,
+        created_at: tender.created_at,
+        published_at: tender.published_at,
+        opens_at: tender.opens_at,
+        has_opened: tender.has_opened,
+        spec: (*tender.created).clone(),
+    }));
+    let changed = tender.changed.iter().map(|spec| Part::Changed(spec.clone()));
+    let bidders = (!tender.bidders.is_empty()).then(|| Part::Bidders(tender.bidders.clone()));
+    let kept = bounded(&tender.kept).map(Part::Kept);
+    std::iter::once(head).chain(changed).chain(bidders).chain(kept).chain(tender.lots.iter().flat_map(lot_parts))
+}
+
+fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
+    let head = Part::Lot(Box::new(LotPart {
+        stage: lot.stage,
+        seq: lot.seq,
+        extensions: lot.extensions,
+        times: lot.times,
+        award: lot.award,
+        slots: lot.book.slots().to_vec(),
+    }));
+    let mut records = lot.history.iter().copied();
+    let chunks = std::iter::from_fn(move || {
+        let chunk: Vec<Record> = records.by_ref().take(RECORDS_MAX).collect();
+        (!chunk.is_empty()).then_some(Part::Records(chunk))
+    });
+    std::iter::once(head).chain(chunks)
+}
+
+fn restore_tender(part: TenderPart, place: u32) -> Result<Tender, RestoreError> {
+    if part.logic == 0 || part.logic > LOGIC_VERSION {
+        return Err(Broken("a tender of a logic that is not known here"));
+    }
+    let rules = compile_tender(&part.spec).map_err(|_| Broken("a tender whose rules are not valid"))?;
+    let mut tender =
+        Tender::new(part.id, place, part.buyer, part.logic, part.created_at, Box::new(part.spec), rules);
+    (tender.stage, tender.version) = (part.stage, part.version);
+    (tender.published_at, tender.opens_at) = (part.published_at, part.opens_at);
+    tender.has_opened = part.has_opened;
+    Ok(tender)
+}
+
+/// Restores what follows a tender; `lots` counts its lots that are there.
+fn restore_part(tender: &mut Tender, part: Part, lots: &mut usize) -> Result<(), RestoreError> {
+    match part {
+        Part::Changed(spec) => {
+            let rules = compile_tender(&spec).map_err(|_| Broken("a tender whose rules are not valid"))?;
+            tender.changed = Some(spec);
+            tender.make_lots(rules);
+        }
+        Part::Bidders(bidders) => {
+            let mut by_organisation: Vec<(OrganisationId, u16)> =
+                bidders.iter().zip(0u16..).map(|(bidder, index)| (bidder.organisation, index)).collect();
+            by_organisation.sort_unstable();
+            (tender.bidders, tender.by_organisation) = (bidders, by_organisation);
+        }
+        Part::Kept(kept) => tender.kept.extend(kept),
+        Part::Lot(part) => {
+            let lot = tender.lots.get_mut(*lots).ok_or(Broken("a lot too many"))?;
+            *lots += 1;
+            (lot.stage, lot.seq, lot.extensions) = (part.stage, part.seq, part.extensions);
+            (lot.times, lot.award) = (part.times, part.award);
+            lot.book = Book::restore(part.slots);
+        }
+        Part::Records(records) => {
+            let lot = lots.checked_sub(1).and_then(|lot| tender.lots.get_mut(lot));
+            let lot = lot.ok_or(Broken("records without a lot"))?;
+            for record in records {
+                lot.history.push(record);
+            }
+        }
+        _ => return Err(Broken("a part out of place")),
+    }
+    Ok(())
+}

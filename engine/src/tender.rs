@@ -1,8 +1,15 @@
 //! One tender: its specification, stage, bidders and lots.
 //! Pure: time and identities come in with the command.
 
+use smallvec::{SmallVec, smallvec};
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::deadlines::{Deadlines, Due};
+use crate::lot::Face;
 use crate::{
-    Access, BidderNumber, BidderStatus, LogTime, Lot, OrganisationId, RequestId, TenderId, TenderSpec, TenderStage,
+    Access, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef, BidderStatus, Event, Key,
+    LogTime, Lot, LotStage, OrganisationId, Price, Refusal, RequestId, RuleError, Rules, Sink, Step, TenderAnswer,
+    TenderId, TenderSpec, TenderStage, Text, VoidAnswer,
 };
 
 /// One procurement event of one buyer.
@@ -25,16 +32,41 @@ pub struct Tender {
     /// When it will open or opened.
     pub opens_at: Option<LogTime>,
     pub(crate) has_opened: bool,
+    /// Its dense index in the engine.
+    pub(crate) place: u32,
+    /// The clock of its opening; the clock of a lot is this plus the lot's number. Given at publication.
+    pub(crate) clock: Option<u32>,
     pub(crate) created: Box<TenderSpec>,
     pub(crate) changed: Option<Box<TenderSpec>>,
     pub(crate) bidders: Vec<Bidder>,
     /// Organisation and dense index of every bidder, by organisation.
     pub(crate) by_organisation: Vec<(OrganisationId, u16)>,
     pub(crate) lots: Vec<Lot>,
+    /// The answers that are not in a lot's history, in order of time.
+    pub(crate) kept: Vec<Kept>,
 }
 
+/// An answer kept for a repeat under its key.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub(crate) struct Kept {
+    pub key: Key,
+    pub at: LogTime,
+    pub request: RequestId,
+    pub answer: Answer,
+}
+
+/// What a change of a tender works with.
+pub(crate) struct Flow<'a, S> {
+    pub deadlines: &'a mut Deadlines,
+    pub sink: &'a mut S,
+    /// The command's stamp, or the deadline that is handled.
+    pub at: LogTime,
+}
+
+pub(crate) type Decided = Result<Answer, Refusal>;
+
 /// A supplier that may bid in a tender, or was invited to, or was taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
 pub struct Bidder {
     /// The request that admitted it.
     pub id: RequestId,
@@ -104,5 +136,603 @@ impl Tender {
             || reader.is_some_and(|(organisation, supplies)| {
                 (supplies && self.spec().access == Access::Open) || self.bidder_of(organisation).is_some()
             })
+    }
+}
+
+/// The reason for an action that needs one.
+fn required(reason: Option<&str>) -> Result<Text, Refusal> {
+    match reason {
+        Some(reason) if !reason.trim().is_empty() => Ok(Text::from(reason)),
+        _ => Err(Refusal::ReasonRequired),
+    }
+}
+
+fn invalid(pointer: &str, detail: &str, valid: &str) -> Answer {
+    Answer::InvalidRules(vec![RuleError {
+        pointer: pointer.to_owned(),
+        detail: detail.to_owned(),
+        valid: valid.to_owned(),
+    }])
+}
+
+/// What comes in and goes away by itself.
+impl Tender {
+    /// A draft.
+    pub(crate) fn new(
+        id: TenderId,
+        place: u32,
+        buyer: OrganisationId,
+        logic: u16,
+        at: LogTime,
+        spec: Box<TenderSpec>,
+        rules: Vec<Rules>,
+    ) -> Self {
+        let mut tender = Self {
+            id,
+            buyer,
+            logic,
+            stage: TenderStage::Draft,
+            version: 1,
+            created_at: at,
+            published_at: None,
+            opens_at: spec.opens_at,
+            has_opened: false,
+            place,
+            clock: None,
+            created: spec,
+            changed: None,
+            bidders: Vec::new(),
+            by_organisation: Vec::new(),
+            lots: Vec::new(),
+            kept: Vec::new(),
+        };
+        tender.make_lots(rules);
+        tender
+    }
+
+    pub(crate) fn make_lots(&mut self, rules: Vec<Rules>) {
+        let (id, opens_at) = (self.id, self.opens_at);
+        let numbered = rules.into_iter().zip(1u16..);
+        self.lots = numbered.map(|(rules, number)| Lot::new(id.lot(number), rules, opens_at)).collect();
+    }
+
+    fn clock_of(&self, number: u16) -> u32 {
+        self.clock.expect("clocks are given at publication") + u32::from(number)
+    }
+
+    /// Sets or clears the deadline of a lot to what its stage asks for.
+    pub(crate) fn set_end(&self, lot: usize, deadlines: &mut Deadlines) {
+        let Some(clock) = self.clock else { return };
+        let (tender, lot) = (self.place, &self.lots[lot]);
+        let clock = clock + u32::from(lot.number);
+        match lot.closes_at() {
+            Some(at) if lot.stage == LotStage::Open => {
+                deadlines.set(Due { at, tender, lot: lot.number, clock });
+            }
+            _ => deadlines.clear(clock),
+        }
+    }
+
+    pub(crate) fn set_opening(&self, deadlines: &mut Deadlines) {
+        let clock = self.clock_of(0);
+        match self.opens_at {
+            Some(at) if self.stage == TenderStage::Published => {
+                deadlines.set(Due { at, tender: self.place, lot: 0, clock });
+            }
+            _ => deadlines.clear(clock),
+        }
+    }
+
+    /// Counts the step that led from `before` to now, and tells it.
+    pub(crate) fn step<S: Sink>(
+        &mut self,
+        lot: usize,
+        before: &Face,
+        board: bool,
+        events: SmallVec<[Event; 2]>,
+        flow: &mut Flow<'_, S>,
+    ) {
+        self.lots[lot].seq += 1;
+        let lot = &self.lots[lot];
+        let step = Step { lot: lot.id, seq: lot.seq, at: flow.at, events, changed: lot.changed(before, board) };
+        flow.sink.step(self, lot, &step);
+    }
+
+    /// Draws the tender's stage from those of its lots, once it has opened.
+    fn settle(&mut self) {
+        if !matches!(self.stage, TenderStage::Open | TenderStage::Closed) {
+            return;
+        }
+        let any = |wanted: &[LotStage]| self.lots.iter().any(|lot| wanted.contains(&lot.stage));
+        let stage = if any(&[LotStage::Pending, LotStage::Open, LotStage::Paused]) {
+            TenderStage::Open
+        } else if any(&[LotStage::Closed]) {
+            TenderStage::Closed
+        } else if any(&[LotStage::Awarded]) {
+            TenderStage::Awarded
+        } else {
+            TenderStage::Unsuccessful
+        };
+        self.turn(stage);
+    }
+
+    fn turn(&mut self, stage: TenderStage) {
+        if self.stage != stage {
+            self.stage = stage;
+            self.version += 1;
+        }
+    }
+
+    /// Opens the tender and its lots at `flow.at`.
+    pub(crate) fn open<S: Sink>(&mut self, flow: &mut Flow<'_, S>) {
+        assert_eq!(self.stage, TenderStage::Published, "a tender opens once");
+        self.turn(TenderStage::Open);
+        self.opens_at = Some(flow.at);
+        self.has_opened = true;
+        self.set_opening(flow.deadlines);
+        let admitted = self.bidders.iter().filter(|bidder| bidder.status == BidderStatus::Admitted).count();
+        for lot in 0..self.lots.len() {
+            let before = self.lots[lot].face();
+            let event = self.lots[lot].open(flow.at, admitted);
+            self.set_end(lot, flow.deadlines);
+            self.step(lot, &before, false, smallvec![event], flow);
+        }
+        self.settle();
+    }
+
+    /// Ends a lot at `flow.at`.
+    pub(crate) fn close<S: Sink>(&mut self, lot: usize, flow: &mut Flow<'_, S>) {
+        let before = self.lots[lot].face();
+        let events = self.lots[lot].close();
+        self.set_end(lot, flow.deadlines);
+        self.step(lot, &before, false, events, flow);
+        self.settle();
+    }
+
+    /// Gives open lots the time that an interruption up to `flow.at` took from them.
+    pub(crate) fn outage<S: Sink>(&mut self, flow: &mut Flow<'_, S>) {
+        for lot in 0..self.lots.len() {
+            let Some(end) = self.lots[lot].outage_end(flow.at) else { continue };
+            let before = self.lots[lot].face();
+            let event = self.lots[lot].outage(end);
+            self.set_end(lot, flow.deadlines);
+            self.step(lot, &before, false, smallvec![event], flow);
+        }
+    }
+
+    /// The tender as its buyer is told.
+    pub(crate) fn answer(&self, as_created: bool) -> Answer {
+        Answer::Tender(Box::new(TenderAnswer {
+            tender: self.id,
+            version: self.version,
+            stage: self.stage,
+            opens_at: self.opens_at,
+            as_created,
+            lots: self.lots.iter().map(Lot::answer).collect(),
+        }))
+    }
+}
+
+/// What a buyer does. The buyer is known to be the owner.
+impl Tender {
+    /// Changes the specification; `rules` are those of the new one, or what was wrong with it.
+    pub(crate) fn update<S: Sink>(
+        &mut self,
+        spec: &TenderSpec,
+        version: u32,
+        rules: Result<Vec<Rules>, Vec<RuleError>>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        if version != self.version {
+            return Err(Refusal::VersionMismatch);
+        }
+        let published = match self.stage {
+            TenderStage::Draft => false,
+            TenderStage::Published => true,
+            _ => return Err(Refusal::WrongStage),
+        };
+        let opens_at = spec.opens_at;
+        let same_but_for_opening = || TenderSpec { opens_at, ..self.spec().clone() } == *spec;
+        if published && !same_but_for_opening() {
+            return Err(Refusal::RulesFrozen);
+        }
+        let rules = match rules {
+            Ok(rules) => rules,
+            Err(errors) => return Ok(Answer::InvalidRules(errors)),
+        };
+        if spec == self.spec() {
+            return Ok(self.answer(false));
+        }
+        let faces: Vec<Face> = self.lots.iter().map(Lot::face).collect();
+        self.changed = Some(Box::new(spec.clone()));
+        self.version += 1;
+        self.opens_at = opens_at;
+        if !published {
+            self.make_lots(rules);
+            return Ok(self.answer(false));
+        }
+        for (lot, before) in faces.iter().enumerate() {
+            self.lots[lot].times.opens_at = opens_at;
+            self.step(lot, before, false, SmallVec::new(), flow);
+        }
+        self.open_or_wait(flow);
+        Ok(self.answer(false))
+    }
+
+    /// Opens a published tender whose time has come, or waits for it.
+    fn open_or_wait<S: Sink>(&mut self, flow: &mut Flow<'_, S>) {
+        match self.opens_at {
+            Some(opens_at) if opens_at <= flow.at => self.open(flow),
+            _ => self.set_opening(flow.deadlines),
+        }
+    }
+
+    pub(crate) fn publish<S: Sink>(&mut self, flow: &mut Flow<'_, S>) -> Decided {
+        if self.stage != TenderStage::Draft {
+            return Err(Refusal::WrongStage);
+        }
+        self.turn(TenderStage::Published);
+        self.published_at = Some(flow.at);
+        self.clock = Some(flow.deadlines.clocks(self.lots.len() + 1));
+        let terms = self.spec().terms.is_some();
+        for bidder in &mut self.bidders {
+            // The terms may have changed since the admission.
+            if bidder.status != BidderStatus::Disqualified {
+                let invited = terms && !bidder.accepted;
+                bidder.status = if invited { BidderStatus::Invited } else { BidderStatus::Admitted };
+            }
+        }
+        for lot in 0..self.lots.len() {
+            let before = self.lots[lot].face();
+            self.step(lot, &before, false, SmallVec::new(), flow);
+        }
+        self.open_or_wait(flow);
+        Ok(self.answer(false))
+    }
+
+    pub(crate) fn start<S: Sink>(&mut self, flow: &mut Flow<'_, S>) -> Decided {
+        if self.stage != TenderStage::Published || self.opens_at.is_some() {
+            return Err(Refusal::WrongStage);
+        }
+        self.open(flow);
+        Ok(self.answer(false))
+    }
+
+    fn lots_in(&self, stages: &[LotStage]) -> SmallVec<[usize; 8]> {
+        (0..self.lots.len()).filter(|lot| stages.contains(&self.lots[*lot].stage)).collect()
+    }
+
+    pub(crate) fn pause<S: Sink>(&mut self, reason: Option<&str>, flow: &mut Flow<'_, S>) -> Decided {
+        let open = self.lots_in(&[LotStage::Open]);
+        if open.is_empty() {
+            return Err(Refusal::WrongStage);
+        }
+        let reason = required(reason)?;
+        for lot in open {
+            let before = self.lots[lot].face();
+            self.lots[lot].pause(flow.at);
+            self.set_end(lot, flow.deadlines);
+            self.step(lot, &before, false, smallvec![Event::Paused { reason: reason.clone() }], flow);
+        }
+        Ok(self.answer(false))
+    }
+
+    pub(crate) fn resume<S: Sink>(&mut self, reason: Option<&str>, flow: &mut Flow<'_, S>) -> Decided {
+        let paused = self.lots_in(&[LotStage::Paused]);
+        if paused.is_empty() {
+            return Err(Refusal::WrongStage);
+        }
+        let reason = required(reason)?;
+        for lot in paused {
+            let before = self.lots[lot].face();
+            let closes_at = self.lots[lot].resume(flow.at);
+            self.set_end(lot, flow.deadlines);
+            let event = Event::Resumed { reason: reason.clone(), closes_at };
+            self.step(lot, &before, false, smallvec![event], flow);
+        }
+        Ok(self.answer(false))
+    }
+
+    pub(crate) fn cancel<S: Sink>(&mut self, reason: Option<&str>, flow: &mut Flow<'_, S>) -> Decided {
+        use TenderStage::{Awarded, Cancelled, Unsuccessful};
+        if matches!(self.stage, Awarded | Unsuccessful | Cancelled) {
+            return Err(Refusal::WrongStage);
+        }
+        let reason = required(reason)?;
+        self.turn(Cancelled);
+        if self.clock.is_some() {
+            self.set_opening(flow.deadlines);
+        }
+        for lot in self.lots_in(&[LotStage::Pending, LotStage::Open, LotStage::Paused, LotStage::Closed]) {
+            let before = self.lots[lot].face();
+            self.lots[lot].stage = LotStage::Cancelled;
+            self.lots[lot].times.rest_ms = None;
+            self.set_end(lot, flow.deadlines);
+            if self.published_at.is_some() {
+                let event = Event::Cancelled { reason: reason.clone() };
+                self.step(lot, &before, false, smallvec![event], flow);
+            }
+        }
+        Ok(self.answer(false))
+    }
+
+    pub(crate) fn extend<S: Sink>(
+        &mut self,
+        lot: Option<u16>,
+        seconds: i64,
+        reason: Option<&str>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        const SECONDS_MAX: i64 = 30 * 86_400;
+        let mut lots = self.lots_in(&[LotStage::Open, LotStage::Paused]);
+        if let Some(number) = lot {
+            lots.retain(|lot| self.lots[*lot].number == number);
+        }
+        if lots.is_empty() {
+            return Err(Refusal::WrongStage);
+        }
+        required(reason)?;
+        if !(1..=SECONDS_MAX).contains(&seconds) {
+            return Ok(invalid("/seconds", "is out of range", &format!("an integer from 1 to {SECONDS_MAX}")));
+        }
+        for lot in lots {
+            let before = self.lots[lot].face();
+            let event = self.lots[lot].extend(seconds * 1_000);
+            self.set_end(lot, flow.deadlines);
+            self.step(lot, &before, false, smallvec![event], flow);
+        }
+        Ok(self.answer(false))
+    }
+
+    /// Admits a supplier; `adjusted`: whether adjustments or features came with it.
+    pub(crate) fn admit(
+        &mut self,
+        organisation: OrganisationId,
+        accepted: bool,
+        adjusted: bool,
+        request: RequestId,
+        at: LogTime,
+    ) -> Decided {
+        if !matches!(self.stage, TenderStage::Draft | TenderStage::Published | TenderStage::Open) {
+            return Err(Refusal::WrongStage);
+        }
+        let known = self.bidder_of(organisation).map(|bidder| (bidder.number.index(), bidder.status));
+        if let Some((_, status)) = known
+            && (self.has_opened || status == BidderStatus::Disqualified)
+        {
+            return Err(Refusal::RulesFrozen);
+        }
+        if adjusted {
+            let detail = "adjustments and features are not offered by this version";
+            return Ok(invalid("/adjustments", detail, "no adjustments and no features"));
+        }
+        let index = match known {
+            Some((index, _)) => index,
+            None if self.bidders.len() == BIDDERS_MAX => {
+                let detail = "would be one bidder too many";
+                return Ok(invalid("/organisation", detail, &format!("at most {BIDDERS_MAX} bidders")));
+            }
+            None => self.add(organisation, request, at),
+        };
+        let terms = self.spec().terms.is_some();
+        let bidder = &mut self.bidders[index];
+        bidder.accepted |= accepted;
+        let invited = terms && !bidder.accepted;
+        bidder.status = if invited { BidderStatus::Invited } else { BidderStatus::Admitted };
+        Ok(self.bidder_answer(index, self.has_opened))
+    }
+
+    /// Adds a bidder; its dense index is answered.
+    fn add(&mut self, organisation: OrganisationId, request: RequestId, at: LogTime) -> usize {
+        let index = self.bidders.len();
+        let place = self.by_organisation.partition_point(|(other, _)| *other < organisation);
+        self.by_organisation.insert(place, (organisation, index as u16));
+        self.bidders.push(Bidder {
+            id: request,
+            number: BidderNumber::from_index(index),
+            organisation,
+            status: BidderStatus::Invited,
+            admitted_at: at,
+            accepted: false,
+        });
+        index
+    }
+
+    fn bidder_answer(&self, index: usize, numbered: bool) -> Answer {
+        let bidder = &self.bidders[index];
+        Answer::Bidder(BidderAnswer {
+            id: bidder.id,
+            number: numbered.then_some(bidder.number),
+            organisation: bidder.organisation,
+            status: bidder.status,
+        })
+    }
+
+    /// The bidder a buyer names, unless it was taken out.
+    fn named(&self, bidder: BidderRef) -> Result<BidderNumber, Refusal> {
+        let found = match bidder {
+            BidderRef::Id(id) => self.bidders.iter().find(|bidder| bidder.id == id),
+            BidderRef::Number(number) => {
+                u16::try_from(number).ok().and_then(|number| self.bidder(BidderNumber(number)))
+            }
+        };
+        let found = found.filter(|bidder| bidder.status != BidderStatus::Disqualified);
+        found.map(|bidder| bidder.number).ok_or(Refusal::BidderNotFound)
+    }
+
+    pub(crate) fn disqualify<S: Sink>(
+        &mut self,
+        bidder: BidderRef,
+        reason: Option<&str>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        let lots = self.lots_in(&[LotStage::Pending, LotStage::Open, LotStage::Paused, LotStage::Closed]);
+        if lots.is_empty() {
+            return Err(Refusal::WrongStage);
+        }
+        let number = self.named(bidder)?;
+        required(reason)?;
+        self.bidders[number.index()].status = BidderStatus::Disqualified;
+        for lot in lots {
+            let before = self.lots[lot].face();
+            let board = self.lots[lot].book.take(number);
+            let mut events = smallvec![Event::Disqualified { bidder: number }];
+            events.extend(self.lots[lot].fail_if_none_left());
+            if self.published_at.is_some() {
+                self.step(lot, &before, board, events, flow);
+            }
+        }
+        self.settle();
+        Ok(self.bidder_answer(number.index(), self.has_opened))
+    }
+
+    pub(crate) fn void<S: Sink>(
+        &mut self,
+        lot: usize,
+        bid: RequestId,
+        reason: Option<&str>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        use LotStage::{Closed, Open, Paused, Pending};
+        let it = &self.lots[lot];
+        if !matches!(it.stage, Pending | Open | Paused | Closed) {
+            return Err(Refusal::WrongStage);
+        }
+        let standing = it.book.iter().find(|(_, slot)| it.history.get(slot.newest).request() == bid);
+        let (bidder, slot) = standing.ok_or(Refusal::BidNotFound)?;
+        let (newest, price) = (slot.newest, slot.price);
+        let reason = required(reason)?;
+        let before = it.face();
+        let it = &mut self.lots[lot];
+        it.book.take(bidder);
+        it.history.get_mut(newest).void();
+        let mut events = smallvec![Event::Voided { bidder, reason }];
+        events.extend(it.fail_if_none_left());
+        self.step(lot, &before, true, events, flow);
+        self.settle();
+        let it = &self.lots[lot];
+        let price_scale = it.rules.price_scale;
+        Ok(Answer::Voided(VoidAnswer { lot: it.id, bid, bidder, price, price_scale, seq: it.seq }))
+    }
+
+    /// The bidder a buyer wants to award or pass by, with its standing price, in a lot that waits for it.
+    fn award_candidate(&self, lot: usize, bidder: BidderRef) -> Result<(BidderNumber, Price), Refusal> {
+        match self.lots[lot].stage {
+            LotStage::Awarded => return Err(Refusal::AlreadyAwarded),
+            LotStage::Closed => {}
+            _ => return Err(Refusal::WrongStage),
+        }
+        let bidder = self.named(bidder)?;
+        let slot = self.lots[lot].book.standing(bidder).filter(|slot| !slot.rejected);
+        slot.map(|slot| (bidder, slot.price)).ok_or(Refusal::BidNotFound)
+    }
+
+    fn award_answer(&self, lot: usize, bidder: BidderNumber, pays: Option<Price>) -> Answer {
+        let lot = &self.lots[lot];
+        let price_scale = lot.rules.price_scale;
+        Answer::Award(AwardAnswer { lot: lot.id, stage: lot.stage, bidder, pays, price_scale, seq: lot.seq })
+    }
+
+    pub(crate) fn award<S: Sink>(
+        &mut self,
+        lot: usize,
+        bidder: BidderRef,
+        reason: Option<&str>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        let (bidder, price) = self.award_candidate(lot, bidder)?;
+        let first = self.lots[lot].book.first_left().map(|(first, _)| first);
+        if first != Some(bidder) {
+            required(reason)?;
+        }
+        if !self.lots[lot].meets_reserve(price) {
+            return Err(Refusal::ReserveNotMet);
+        }
+        let before = self.lots[lot].face();
+        let event = self.lots[lot].award_to(bidder, price);
+        self.step(lot, &before, false, smallvec![event], flow);
+        self.settle();
+        Ok(self.award_answer(lot, bidder, Some(price)))
+    }
+
+    pub(crate) fn reject<S: Sink>(
+        &mut self,
+        lot: usize,
+        bidder: BidderRef,
+        reason: Option<&str>,
+        flow: &mut Flow<'_, S>,
+    ) -> Decided {
+        let (bidder, _) = self.award_candidate(lot, bidder)?;
+        required(reason)?;
+        let before = self.lots[lot].face();
+        self.lots[lot].book.reject(bidder);
+        let mut events = smallvec![Event::Rejected { bidder }];
+        events.extend(self.lots[lot].fail_if_none_left());
+        self.step(lot, &before, false, events, flow);
+        self.settle();
+        Ok(self.award_answer(lot, bidder, None))
+    }
+}
+
+/// What a supplier does beside bidding.
+impl Tender {
+    /// Accepts the terms of an invitation, or joins an open tender. The tender is known to be visible.
+    pub(crate) fn join(&mut self, organisation: OrganisationId, request: RequestId, at: LogTime) -> Decided {
+        if organisation == self.buyer {
+            return Err(Refusal::OwnTender);
+        }
+        let known = self.bidder_of(organisation).map(|bidder| (bidder.number.index(), bidder.status));
+        match known {
+            Some((_, BidderStatus::Disqualified)) => return Err(Refusal::NotAdmitted),
+            None if self.spec().access == Access::Invited => return Err(Refusal::NotAdmitted),
+            _ => {}
+        }
+        if !matches!(self.stage, TenderStage::Published | TenderStage::Open) {
+            return Err(Refusal::WrongStage);
+        }
+        let index = match known {
+            Some((index, _)) => index,
+            None if self.bidders.len() == BIDDERS_MAX => return Err(Refusal::NotAdmitted),
+            None => self.add(organisation, request, at),
+        };
+        self.bidders[index].accepted = true;
+        self.bidders[index].status = BidderStatus::Admitted;
+        Ok(self.bidder_answer(index, true))
+    }
+
+    /// Panics if the tender contradicts itself.
+    pub(crate) fn check_invariants(&self) {
+        assert_eq!(self.lots.len(), self.spec().lots.len());
+        assert_eq!(self.bidders.len(), self.by_organisation.len());
+        assert!(self.by_organisation.is_sorted());
+        for (index, bidder) in self.bidders.iter().enumerate() {
+            assert_eq!(bidder.number.index(), index);
+            assert_eq!(self.bidder_of(bidder.organisation), Some(bidder));
+        }
+        let running = |lot: &Lot| matches!(lot.stage, LotStage::Pending | LotStage::Open | LotStage::Paused);
+        match self.stage {
+            TenderStage::Draft | TenderStage::Published => {
+                assert!(self.lots.iter().all(|lot| lot.stage == LotStage::Pending) && !self.has_opened);
+            }
+            TenderStage::Open => assert!(self.lots.iter().any(running) && self.has_opened),
+            TenderStage::Closed => {
+                assert!(!self.lots.iter().any(running));
+                assert!(self.lots.iter().any(|lot| lot.stage == LotStage::Closed));
+            }
+            TenderStage::Awarded => assert!(self.lots.iter().any(|lot| lot.stage == LotStage::Awarded)),
+            TenderStage::Unsuccessful => {
+                assert!(self.lots.iter().all(|lot| lot.stage == LotStage::Unsuccessful));
+            }
+            TenderStage::Cancelled => assert!(!self.lots.iter().any(running)),
+        }
+        for lot in &self.lots {
+            assert_eq!(lot.seq > 0, self.published_at.is_some(), "steps begin with the publication");
+            lot.check_invariants(self.bidders.len());
+            for (bidder, _) in lot.book.iter() {
+                let disqualified = self.bidders[bidder.index()].status == BidderStatus::Disqualified;
+                let ended = matches!(lot.stage, LotStage::Awarded | LotStage::Unsuccessful | LotStage::Cancelled);
+                assert!(!disqualified || ended, "a disqualified bidder stands nowhere");
+            }
+        }
     }
 }

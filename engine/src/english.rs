@@ -1,0 +1,293 @@
+//! The english format: what a bid must beat, which price would be taken next, when a late bid extends.
+//!
+//! Straight arithmetic over rules and book; nothing here changes anything.
+
+use crate::book::Book;
+use crate::{
+    BidderNumber, Decimal, Decrement, Improvement, LogTime, MaxNext, Overtime, OvertimeMode, OvertimeTrigger,
+    PRICE_MAX, Percent, Price, Refusal, Rules,
+};
+
+/// A fraction of an amount that is not negative, rounded up.
+fn fraction_up(amount: i64, percent: Percent) -> i64 {
+    let product = i128::from(amount) * i128::from(percent.numerator);
+    let denominator = i128::from(percent.denominator);
+    ((product + denominator - 1) / denominator) as i64
+}
+
+/// The least improvement upon a base.
+pub(crate) fn step(decrement: &Decrement, base: Price) -> i64 {
+    match decrement {
+        Decrement::Amount(amount) => *amount,
+        Decrement::Percent(percent) => fraction_up(base.0, *percent).max(1),
+        Decrement::Table(rows) => {
+            let next = rows.partition_point(|(from, _)| *from <= base.0);
+            rows[next - 1].1
+        }
+    }
+}
+
+/// What a new price is measured against: the own price, in `lead` mode the lead's.
+fn base(rules: &Rules, book: &Book, bidder: BidderNumber) -> Option<Price> {
+    match rules.improvement {
+        Improvement::Own | Improvement::OwnAndBuffer => book.standing(bidder).map(|slot| slot.price),
+        Improvement::Lead => book.lead().map(|(_, slot)| slot.price),
+        Improvement::Free => None,
+    }
+}
+
+/// The prices around another bidder's lead that may not be named: all strictly between the two.
+fn buffer_zone(rules: &Rules, book: &Book, bidder: BidderNumber) -> Option<(i64, i64)> {
+    let buffer = rules.buffer?;
+    let (leader, lead) = book.lead()?;
+    (leader != bidder).then(|| (lead.price.0 - buffer.front, lead.price.0 + buffer.back))
+}
+
+/// Whether another bidder stands at this price at a rank that must stay free of ties.
+fn is_forbidden_tie(rules: &Rules, book: &Book, bidder: BidderNumber, price: Price) -> bool {
+    if rules.tie_free_ranks == 0 {
+        return false;
+    }
+    let mut better = book.better(price);
+    let mut equal = book.not_worse(price) - better;
+    if let Some(own) = book.standing(bidder) {
+        better -= usize::from(own.price < price);
+        equal -= usize::from(own.price == price);
+    }
+    equal > 0 && better < usize::from(rules.tie_free_ranks)
+}
+
+/// The highest price that would be taken from an admitted bidder while the lot is open, given `confirm`.
+pub(crate) fn max_next(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxNext {
+    if is_exhausted(rules, book, bidder) {
+        return MaxNext::None;
+    }
+    let base = base(rules, book, bidder);
+    let improved = base.map(|base| base.0 - step(&rules.decrement, base));
+    let ceiling = rules.ceiling.map(|ceiling| ceiling.0);
+    let Some(highest) = improved.into_iter().chain(ceiling).min() else { return MaxNext::Unlimited };
+    let mut lowest = rules.floor.map_or(1, |floor| floor.0);
+    if let (Some(max_step), Some(base)) = (rules.max_step, base) {
+        lowest = lowest.max(base.0 - max_step);
+    }
+    let zone = buffer_zone(rules, book, bidder);
+    let on_tick = |price: i64| price.div_euclid(rules.tick) * rules.tick;
+    let mut price = on_tick(highest);
+    while price >= lowest && price > 0 {
+        match zone {
+            Some((front, back)) if front < price && price < back => price = on_tick(front),
+            _ if is_forbidden_tie(rules, book, bidder, Price(price)) => price = on_tick(price - 1),
+            _ => return MaxNext::At(Price(price)),
+        }
+    }
+    MaxNext::None
+}
+
+/// Whether a bidder has used up its bids.
+pub(crate) fn is_exhausted(rules: &Rules, book: &Book, bidder: BidderNumber) -> bool {
+    let used = || book.slot(bidder).map_or(0, |slot| slot.accepted);
+    rules.max_bids.is_some_and(|most| used() >= most)
+}
+
+/// Checks a price by itself: scale, sign, tick, ceiling and floor, in this order.
+pub(crate) fn check_price(rules: &Rules, sent: Decimal) -> Result<Price, Refusal> {
+    if sent.exceeds_scale(rules.price_scale) {
+        return Err(Refusal::PriceScale);
+    }
+    if sent.mantissa <= 0 {
+        return Err(Refusal::PriceNotPositive);
+    }
+    // Too large for the integer it would become; it is above every ceiling, but its tick comes first.
+    let units = match sent.units(rules.price_scale) {
+        Some(units) => i128::from(units),
+        None => i128::from(sent.mantissa) * 10i128.pow(u32::from(rules.price_scale - sent.scale)),
+    };
+    if units % i128::from(rules.tick) != 0 {
+        return Err(Refusal::PriceTick);
+    }
+    let ceiling = rules.ceiling.unwrap_or(PRICE_MAX);
+    if units > i128::from(ceiling.0) {
+        return Err(Refusal::AboveCeiling);
+    }
+    let price = Price(units as i64);
+    if rules.floor.is_some_and(|floor| price < floor) {
+        return Err(Refusal::BelowFloor);
+    }
+    Ok(price)
+}
+
+/// Checks what a price must beat and keep clear of, up to the guard, in order.
+pub(crate) fn check_improvement(
+    rules: &Rules,
+    book: &Book,
+    bidder: BidderNumber,
+    price: Price,
+    confirm: bool,
+) -> Result<(), Refusal> {
+    let base = base(rules, book, bidder);
+    if base.is_some_and(|base| price.0 > base.0 - step(&rules.decrement, base)) {
+        return Err(Refusal::NotImproved);
+    }
+    if let Some((front, back)) = buffer_zone(rules, book, bidder)
+        && front < price.0
+        && price.0 < back
+    {
+        return Err(Refusal::NotImproved);
+    }
+    if let (Some(max_step), Some(base)) = (rules.max_step, base)
+        && base.0 - price.0 > max_step
+    {
+        return Err(Refusal::StepTooLarge);
+    }
+    if is_forbidden_tie(rules, book, bidder, price) {
+        return Err(Refusal::TieNotAllowed);
+    }
+    if let (Some(guard), false) = (rules.guard, confirm)
+        && let MaxNext::At(max_next) = max_next(rules, book, bidder)
+    {
+        let rest = i128::from(guard.denominator - guard.numerator);
+        if i128::from(price.0) * i128::from(guard.denominator) <= i128::from(max_next.0) * rest {
+            return Err(Refusal::DropTooLarge);
+        }
+    }
+    Ok(())
+}
+
+/// Whether an accepted bid is one that extends; `before` is the bidder's price before it, the book is as after it.
+pub(crate) fn triggers(overtime: &Overtime, book: &Book, price: Price, before: Option<Price>) -> bool {
+    if before.is_none() && overtime.first_bid_triggers {
+        return true;
+    }
+    let rank = book.better(price) + 1;
+    match overtime.trigger {
+        OvertimeTrigger::Any => true,
+        OvertimeTrigger::Lead => rank == 1,
+        OvertimeTrigger::Rank => rank <= usize::from(overtime.rank) && moved_a_rank(book, price, before),
+    }
+}
+
+/// Whether a bid gave some bidder a new or different rank.
+fn moved_a_rank(book: &Book, price: Price, before: Option<Price>) -> bool {
+    let Some(before) = before else { return true };
+    if before == price {
+        return false;
+    }
+    // The bid itself is one of those in the range it moved across.
+    book.not_worse(price.max(before)) - book.better(price.min(before)) > 1
+}
+
+/// The end that overtime gives to a lot that would end at `closes_at`, if it moves; `added_ms` is what it got so far.
+pub(crate) fn extended(
+    overtime: &Overtime,
+    closes_at: LogTime,
+    at: LogTime,
+    extensions: u32,
+    added_ms: i64,
+) -> Option<LogTime> {
+    if closes_at.0 - at.0 > overtime.window_ms || overtime.max_count.is_some_and(|most| extensions >= most) {
+        return None;
+    }
+    let wanted = match overtime.mode {
+        OvertimeMode::Reset => at.plus_ms(overtime.length_ms),
+        OvertimeMode::Add => closes_at.plus_ms(overtime.length_ms),
+    };
+    let allowed = overtime.max_total_ms.map(|most| closes_at.plus_ms(most - added_ms));
+    let new = allowed.map_or(wanted, |allowed| wanted.min(allowed));
+    (new > closes_at).then_some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: BidderNumber = BidderNumber(1);
+    const B: BidderNumber = BidderNumber(2);
+
+    fn book(bids: &[(u16, i64)]) -> Book {
+        let mut book = Book::default();
+        for (step, (bidder, price)) in bids.iter().enumerate() {
+            book.stand(BidderNumber(*bidder), Price(*price), LogTime(0), step as u64 + 1, step as u32);
+        }
+        book
+    }
+
+    #[test]
+    fn percent_steps_are_rounded_up_and_at_least_one_unit() {
+        let percent = Decrement::Percent(Percent { numerator: 5, denominator: 1_000 });
+        assert_eq!(step(&percent, Price(100_000)), 500);
+        assert_eq!(step(&percent, Price(100_001)), 501);
+        assert_eq!(step(&percent, Price(1)), 1);
+    }
+
+    #[test]
+    fn table_steps_take_the_row_at_or_below_the_base() {
+        let table = Decrement::Table(Box::new([(0, 3_000), (80_001, 7_000), (100_001, 20_000)]));
+        assert_eq!(step(&table, Price(80_000)), 3_000);
+        assert_eq!(step(&table, Price(80_001)), 7_000);
+        assert_eq!(step(&table, Price(100_001)), 20_000);
+    }
+
+    #[test]
+    fn max_next_keeps_clear_of_everything_that_would_refuse() {
+        let mut rules = Rules::plain();
+        assert_eq!(max_next(&rules, &book(&[]), A), MaxNext::Unlimited);
+        rules.ceiling = Some(Price(1_003));
+        rules.tick = 5;
+        assert_eq!(max_next(&rules, &book(&[]), A), MaxNext::At(Price(1_000)));
+        rules.tie_free_ranks = 2;
+        assert_eq!(max_next(&rules, &book(&[(2, 1_000), (3, 995)]), A), MaxNext::At(Price(990)));
+        rules.floor = Some(Price(991));
+        assert_eq!(max_next(&rules, &book(&[(2, 1_000), (3, 995)]), A), MaxNext::None);
+    }
+
+    #[test]
+    fn the_buffer_lies_around_another_bidders_lead_only() {
+        let mut rules = Rules::plain();
+        rules.improvement = Improvement::OwnAndBuffer;
+        rules.buffer = Some(crate::Buffer { front: 10, back: 20 });
+        let book = book(&[(1, 500), (2, 400)]);
+        for (price, taken) in [(390, true), (391, false), (419, false), (420, true), (499, true)] {
+            let checked = check_improvement(&rules, &book, A, Price(price), true);
+            assert_eq!(checked.is_ok(), taken, "{price}");
+        }
+        assert_eq!(check_improvement(&rules, &book, B, Price(399), true), Ok(()));
+    }
+
+    #[test]
+    fn a_rank_moves_when_the_bid_crosses_or_meets_another() {
+        for (before, price, other, moved) in [
+            (500, 450, 400, false),
+            (500, 400, 400, true),
+            (500, 390, 400, true),
+            (500, 450, 500, true),
+            (400, 390, 400, true),
+            (300, 290, 400, false),
+        ] {
+            let book = book(&[(1, price), (2, other)]);
+            assert_eq!(moved_a_rank(&book, Price(price), Some(Price(before))), moved, "{before} {price} {other}");
+        }
+    }
+
+    #[test]
+    fn caps_stop_and_shorten_extensions() {
+        let overtime = Overtime {
+            window_ms: 100,
+            length_ms: 80,
+            mode: OvertimeMode::Add,
+            trigger: OvertimeTrigger::Any,
+            rank: 1,
+            first_bid_triggers: false,
+            max_count: Some(2),
+            max_total_ms: Some(150),
+        };
+        let ends = |at, extensions, added| extended(&overtime, LogTime(1_000), LogTime(at), extensions, added);
+        assert_eq!(ends(899, 0, 0), None);
+        assert_eq!(ends(900, 0, 0), Some(LogTime(1_080)));
+        assert_eq!(ends(999, 1, 80), Some(LogTime(1_070)));
+        assert_eq!(ends(999, 1, 150), None);
+        assert_eq!(ends(999, 2, 0), None);
+        let reset = Overtime { mode: OvertimeMode::Reset, ..overtime };
+        assert_eq!(extended(&reset, LogTime(1_000), LogTime(920), 0, 0), None);
+        assert_eq!(extended(&reset, LogTime(1_000), LogTime(921), 0, 0), Some(LogTime(1_001)));
+    }
+}

@@ -1,0 +1,326 @@
+//! The decisions about the bids of one lot, in order of time, as compact records.
+//!
+//! Records lie in chunks that are added between batches, so that recording a decision allocates nothing and moves
+//! nothing. A record holds exactly what rebuilds the first answer and the line of the history.
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::{
+    BidAnswer, BidderNumber, Decimal, Decision, Key, LogTime, LotId, MaxNext, Outcome, Price, Ranks, Refusal,
+    Refused, RequestId, Rules,
+};
+
+/// One decision, packed into 80 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub(crate) struct Record {
+    request: [u64; 2],
+    /// The scoped key; zero is none.
+    scoped: [u64; 2],
+    body: u64,
+    at: LogTime,
+    mantissa: i64,
+    /// [`NO_NEXT`], [`ANY_NEXT`] or a price.
+    max_next: i64,
+    /// After a refusal the lot's end or [`NO_TIME`], else the ranks (bits 0–15 shown, 16–31 award, 32 tied).
+    extra: i64,
+    seq: u32,
+    /// 0: no bidder.
+    bidder: u16,
+    /// [`NO_PRICE`]: there was no price.
+    scale: u8,
+    /// [`ACCEPTED`], [`VOIDED`] or the number of a refusal.
+    outcome: u8,
+}
+
+const _: () = assert!(size_of::<Record>() == 80, "the memory of a standing bid is counted on this");
+
+const NO_NEXT: i64 = i64::MIN;
+const ANY_NEXT: i64 = i64::MAX;
+const NO_TIME: i64 = i64::MIN;
+const NO_PRICE: u8 = u8::MAX;
+const ACCEPTED: u8 = 0;
+const VOIDED: u8 = u8::MAX;
+
+/// What is known of a bid whatever was decided.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    pub request: RequestId,
+    pub key: Option<Key>,
+    pub at: LogTime,
+    pub bidder: Option<BidderNumber>,
+    pub price: Option<Decimal>,
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    [(bits >> 64) as u64, bits as u64]
+}
+
+fn whole(halves: [u64; 2]) -> u128 {
+    u128::from(halves[0]) << 64 | u128::from(halves[1])
+}
+
+impl Record {
+    fn new(sent: &Sent, outcome: u8, seq: u64, max_next: MaxNext, extra: i64) -> Self {
+        let key = sent.key.unwrap_or(Key { scoped: 0, body: 0 });
+        let price = sent.price.unwrap_or(Decimal { mantissa: 0, scale: NO_PRICE });
+        let max_next = match max_next {
+            MaxNext::None => NO_NEXT,
+            MaxNext::Unlimited => ANY_NEXT,
+            MaxNext::At(price) => price.0,
+        };
+        Self {
+            request: halves(sent.request.0),
+            scoped: halves(key.scoped),
+            body: key.body,
+            at: sent.at,
+            mantissa: price.mantissa,
+            max_next,
+            extra,
+            seq: u32::try_from(seq).expect("a lot makes fewer than 2^32 steps"),
+            bidder: sent.bidder.map_or(0, |bidder| bidder.0),
+            scale: price.scale,
+            outcome,
+        }
+    }
+
+    /// A bid that was accepted.
+    pub fn accepted(sent: &Sent, seq: u64, ranks: Ranks, max_next: MaxNext) -> Self {
+        let extra = i64::from(ranks.rank) | i64::from(ranks.award_rank) << 16 | i64::from(ranks.tied) << 32;
+        Self::new(sent, ACCEPTED, seq, max_next, extra)
+    }
+
+    /// A bid that was refused.
+    pub fn refused(
+        sent: &Sent,
+        refusal: Refusal,
+        seq: u64,
+        closes_at: Option<LogTime>,
+        max_next: MaxNext,
+    ) -> Self {
+        let number = u8::try_from(refusal.number()).expect("refusals have small numbers");
+        assert!(number != ACCEPTED && number != VOIDED);
+        Self::new(sent, number, seq, max_next, closes_at.map_or(NO_TIME, |time| time.0))
+    }
+
+    pub fn request(&self) -> RequestId {
+        RequestId(whole(self.request))
+    }
+
+    pub fn key(&self) -> Option<Key> {
+        let scoped = whole(self.scoped);
+        (scoped != 0).then_some(Key { scoped, body: self.body })
+    }
+
+    pub fn at(&self) -> LogTime {
+        self.at
+    }
+
+    /// The price in units of the lot's scale; only of bids that were accepted.
+    pub fn price(&self, rules: &Rules) -> Price {
+        let sent = Decimal { mantissa: self.mantissa, scale: self.scale };
+        Price(sent.units(rules.price_scale).expect("an accepted price is on the scale"))
+    }
+
+    /// Whether it was accepted and not voided later.
+    pub fn is_accepted(&self) -> bool {
+        self.outcome == ACCEPTED
+    }
+
+    /// Whether it was accepted, whatever came later.
+    pub fn was_accepted(&self) -> bool {
+        self.outcome == ACCEPTED || self.outcome == VOIDED
+    }
+
+    pub fn void(&mut self) {
+        assert_eq!(self.outcome, ACCEPTED, "only a standing bid is voided");
+        self.outcome = VOIDED;
+    }
+
+    fn max_next(&self) -> MaxNext {
+        match self.max_next {
+            NO_NEXT => MaxNext::None,
+            ANY_NEXT => MaxNext::Unlimited,
+            price => MaxNext::At(Price(price)),
+        }
+    }
+
+    /// What the sender was told.
+    pub fn outcome(&self, lot: LotId, rules: &Rules) -> Outcome {
+        if self.outcome == ACCEPTED || self.outcome == VOIDED {
+            let ranks = Ranks {
+                rank: self.extra as u16,
+                award_rank: (self.extra >> 16) as u16,
+                tied: self.extra >> 32 != 0,
+            };
+            let answer = BidAnswer {
+                lot,
+                bidder: BidderNumber(self.bidder),
+                price: self.price(rules),
+                price_scale: rules.price_scale,
+                seq: u64::from(self.seq),
+                ranks: rules.rank.then_some(ranks),
+                max_next: self.max_next(),
+            };
+            return if self.outcome == ACCEPTED { Outcome::Accepted(answer) } else { Outcome::Voided(answer) };
+        }
+        let number = u16::from(self.outcome);
+        let refusal = Refusal::ALL.iter().find(|refusal| refusal.number() == number);
+        Outcome::Refused(Refused {
+            refusal: *refusal.expect("a recorded refusal is a known one"),
+            lot: Some(lot),
+            seq: u64::from(self.seq),
+            closes_at: (self.extra != NO_TIME).then_some(LogTime(self.extra)),
+            max_next: self.max_next(),
+            price_scale: rules.price_scale,
+        })
+    }
+
+    /// The line of the history.
+    pub fn decision(&self, lot: LotId, rules: &Rules) -> Decision {
+        Decision {
+            bid: self.request(),
+            bidder: (self.bidder != 0).then_some(BidderNumber(self.bidder)),
+            price: (self.scale != NO_PRICE).then_some(Decimal { mantissa: self.mantissa, scale: self.scale }),
+            at: self.at,
+            outcome: self.outcome(lot, rules),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Chunk {
+    start: u32,
+    size: u32,
+    records: Vec<Record>,
+}
+
+/// All decisions of one lot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    chunks: Vec<Chunk>,
+    /// The chunk that takes the next record.
+    tail: usize,
+    len: u32,
+}
+
+impl History {
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    fn capacity(&self) -> u32 {
+        self.chunks.last().map_or(0, |chunk| chunk.start + chunk.size)
+    }
+
+    /// Whether room should be made before the next batch.
+    pub fn is_tight(&self) -> bool {
+        self.capacity() - self.len < (self.len / 8).clamp(8, 512)
+    }
+
+    /// Adds a chunk where the room is short.
+    pub fn maintain(&mut self) {
+        while self.is_tight() {
+            let size = (self.len / 4).clamp(8, 1024);
+            let chunk = Chunk { start: self.capacity(), size, records: Vec::with_capacity(size as usize) };
+            self.chunks.push(chunk);
+        }
+    }
+
+    /// Adds a record; its place is answered.
+    pub fn push(&mut self, record: Record) -> u32 {
+        if self.capacity() == self.len {
+            self.maintain();
+        }
+        while self.chunks[self.tail].records.len() == self.chunks[self.tail].size as usize {
+            self.tail += 1;
+        }
+        self.chunks[self.tail].records.push(record);
+        self.len += 1;
+        self.len - 1
+    }
+
+    fn chunk(&self, index: u32) -> usize {
+        match self.chunks.get(self.tail) {
+            Some(chunk) if chunk.start <= index => self.tail,
+            _ => self.chunks.partition_point(|chunk| chunk.start <= index) - 1,
+        }
+    }
+
+    pub fn get(&self, index: u32) -> &Record {
+        let chunk = &self.chunks[self.chunk(index)];
+        &chunk.records[(index - chunk.start) as usize]
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> &mut Record {
+        let place = self.chunk(index);
+        let chunk = &mut self.chunks[place];
+        &mut chunk.records[(index - chunk.start) as usize]
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
+        (0..self.len).map(|index| self.get(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(number: u128) -> Sent {
+        Sent {
+            request: RequestId(number),
+            key: Some(Key { scoped: number + 1, body: 7 }),
+            at: LogTime(number as i64),
+            bidder: Some(BidderNumber(3)),
+            price: Some(Decimal { mantissa: 500, scale: 1 }),
+        }
+    }
+
+    #[test]
+    fn places_stay_and_chunks_grow_with_the_history() {
+        let mut history = History::default();
+        for number in 0..5_000u32 {
+            let record = Record::refused(&sent(u128::from(number)), Refusal::Expired, 1, None, MaxNext::None);
+            assert_eq!(history.push(record), number);
+        }
+        assert_eq!(history.len(), 5_000);
+        for number in [0, 7, 8, 9, 100, 4_999u32] {
+            assert_eq!(history.get(number).request(), RequestId(u128::from(number)));
+        }
+        assert!(history.iter().is_sorted_by_key(Record::at));
+        assert!(history.capacity() - history.len() <= 1_024 + 512);
+    }
+
+    #[test]
+    fn maintained_history_has_room_for_a_batch() {
+        let mut history = History::default();
+        for number in 0..10_000u128 {
+            if number % 512 == 0 {
+                history.maintain();
+            }
+            history.push(Record::accepted(
+                &sent(number),
+                1,
+                Ranks { rank: 1, award_rank: 2, tied: true },
+                MaxNext::Unlimited,
+            ));
+        }
+        history.maintain();
+        assert!(history.capacity() - history.len() >= 512);
+    }
+
+    #[test]
+    fn a_record_gives_back_what_was_told() {
+        let record = Record::refused(&sent(9), Refusal::LotClosed, 12, Some(LogTime(77)), MaxNext::At(Price(41)));
+        let rules = Rules { price_scale: 2, ..Rules::plain() };
+        let Outcome::Refused(refused) = record.outcome(LotId(5), &rules) else { panic!("it was refused") };
+        assert_eq!(refused.refusal, Refusal::LotClosed);
+        assert_eq!((refused.seq, refused.closes_at), (12, Some(LogTime(77))));
+        assert_eq!(refused.max_next, MaxNext::At(Price(41)));
+        let record = Record::accepted(&sent(9), 3, Ranks { rank: 4, award_rank: 5, tied: true }, MaxNext::None);
+        let Outcome::Accepted(answer) = record.outcome(LotId(5), &rules) else { panic!("it was accepted") };
+        assert_eq!(answer.price, Price(5_000));
+        assert_eq!(answer.ranks, Some(Ranks { rank: 4, award_rank: 5, tied: true }));
+        assert_eq!(record.key(), Some(Key { scoped: 10, body: 7 }));
+    }
+}
