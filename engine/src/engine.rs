@@ -488,7 +488,8 @@ impl Engine {
             (refused, bidder) => {
                 let refusal = refused.err().unwrap_or(Refusal::NotAdmitted);
                 let reader = reader(tender, Some(envelope.organisation), true);
-                if sight(tender, &tender.lots[lot], reader).is_none() {
+                // The lots of a draft may still be replaced, with their histories.
+                if tender.published_at.is_none() || sight(tender, &tender.lots[lot], reader).is_none() {
                     return Outcome::kept(place, Err(refusal));
                 }
                 let refused = tender.lots[lot].refused(refusal, bidder.as_ref());

@@ -4,6 +4,8 @@
 //! engine knows comes in with a log [`Entry`]; the same entries give the same answers, the same
 //! steps and the same [`Engine::state_hash`] on every machine.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
+
 mod accounts;
 mod answer;
 mod book;
