@@ -1,6 +1,7 @@
 //! The parts of the `reversetender` program: the edge around the engine.
 
 pub mod body;
+pub mod demo;
 pub mod feed;
 pub mod render;
 pub mod text;

@@ -1,0 +1,208 @@
+//! The demo: practice accounts, practice tenders of car parts, and three robots that bid against each other as any
+//! program would, over REST and the feed of the running server. Knows nothing of the server's insides and never
+//! touches its data.
+
+mod catalogue;
+mod client;
+mod dice;
+mod robot;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::client::Client;
+use self::dice::Dice;
+
+/// Where a demo keeps its data unless `--data` says otherwise.
+pub const DATA: &str = "./data-demo";
+
+/// The password of every practice account. It is printed, so a demo listens on loopback only.
+pub const PASSWORD: &str = "practice makes perfect";
+
+/// Who buys in a demo.
+const BUYER: Account =
+    Account { email: "buyer@demo.example", name: "Huda", organisation: "Najd Motors", kind: "buyer" };
+/// The supplier that waits for a person.
+const GUEST: Account =
+    Account { email: "supplier@demo.example", name: "You", organisation: "Your Parts Shop", kind: "supplier" };
+/// The suppliers that robots play.
+const ROBOTS: [Account; 3] = [
+    Account { email: "robot1@demo.example", name: "Robot 1", organisation: "Gulf Auto Spares", kind: "supplier" },
+    Account { email: "robot2@demo.example", name: "Robot 2", organisation: "Riyadh OEM Supply", kind: "supplier" },
+    Account {
+        email: "robot3@demo.example",
+        name: "Robot 3",
+        organisation: "Red Sea Components",
+        kind: "supplier",
+    },
+];
+
+/// How long a closed tender waits for a person to award it before the demo's buyer does.
+const AWARD_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a running tender is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long to wait after something failed, before trying again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A practice account.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    email: &'static str,
+    name: &'static str,
+    organisation: &'static str,
+    kind: &'static str,
+}
+
+/// Plays against the server at `address` until `stop` is true: makes the accounts (or finds those of an earlier run),
+/// tells the sign-ins on standard output, and keeps a practice tender going, a new one when one is over.
+///
+/// # Errors
+/// `address` is not loopback, or the server refused what a demo needs at the start. What goes wrong later is told in
+/// the log and tried again.
+pub async fn run(address: SocketAddr, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    ensure!(
+        address.ip().is_loopback(),
+        "a demo has published passwords and listens on loopback only, not on {address}"
+    );
+    let played = tokio::select! {
+        played = play(address) => played,
+        () = stopped(&mut stop) => Ok(()),
+    };
+    played.context("the demo could not be set up")
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    while !*stop.borrow_and_update() {
+        if stop.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn play(address: SocketAddr) -> anyhow::Result<()> {
+    let buyer = set_up(address, BUYER).await?;
+    let mut suppliers = Vec::new();
+    for account in [GUEST].into_iter().chain(ROBOTS) {
+        let client = set_up(address, account).await?;
+        suppliers.push(organisation(&client).await?);
+    }
+    tell(address);
+    let mut dice = Dice::new();
+    loop {
+        if let Err(error) = round(address, &buyer, &suppliers, &mut dice).await {
+            tracing::warn!(error = format!("{error:#}"), "The practice tender was disturbed; trying again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// A signed-in client of `account`, which is signed up if it isn't yet.
+async fn set_up(address: SocketAddr, account: Account) -> anyhow::Result<Client> {
+    let Account { email, name, organisation, kind } = account;
+    let client = Client::new(address, email, PASSWORD);
+    let body = json!({
+        "email": email, "password": PASSWORD, "name": name, "organisation": { "name": organisation, "kind": kind },
+    });
+    let answer = client.open("/v1/auth/register", &body).await?;
+    let taken = answer.body["code"] == "email_taken";
+    if answer.status != 201 && !taken {
+        bail!("signing {email} up was answered {} {}", answer.status, answer.body);
+    }
+    client.sign_in().await.with_context(|| format!("signing {email} in"))?;
+    Ok(client)
+}
+
+async fn organisation(client: &Client) -> anyhow::Result<String> {
+    let me = client.get("/v1/me").await?;
+    text(&me["organisation"]["id"])
+}
+
+fn tell(address: SocketAddr) {
+    println!("\n  Open http://{address} and sign in. The password is always: {PASSWORD}\n");
+    println!("  {:<24} buys: watch, pause, award", BUYER.email);
+    println!("  {:<24} supplies: bid against the robots", GUEST.email);
+    for robot in ROBOTS {
+        println!("  {:<24} a robot plays {}", robot.email, robot.organisation);
+    }
+    println!("\n  Stop with Ctrl-C. Started again, it goes on where it was.\n");
+}
+
+/// One practice tender, from its creation (or from where an earlier run left it) to its last award.
+async fn round(address: SocketAddr, buyer: &Client, suppliers: &[String], dice: &mut Dice) -> anyhow::Result<()> {
+    let id = match unfinished(buyer).await? {
+        Some(id) => id,
+        None => create(buyer, suppliers, dice).await?,
+    };
+    let path = format!("/v1/tenders/{id}");
+    let tender = buyer.get(&path).await?;
+    println!("  {} — http://{address}/tenders/{id}", tender["title"].as_str().unwrap_or("Practice tender"));
+    // Dropped, and so stopped, when the round is over.
+    let mut robots = JoinSet::new();
+    for account in ROBOTS {
+        let client = Client::new(address, account.email, PASSWORD);
+        robots.spawn(robot::play(client, lots(&tender)?, dice.split()));
+    }
+    while !matches!(
+        buyer.get(&path).await?["stage"].as_str(),
+        Some("closed" | "awarded" | "unsuccessful" | "cancelled")
+    ) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(AWARD_PATIENCE).await;
+    award(buyer, &lots(&tender)?).await
+}
+
+/// The practice tender that an earlier run left unfinished; drafts are made ready.
+async fn unfinished(buyer: &Client) -> anyhow::Result<Option<String>> {
+    let list = buyer.get("/v1/tenders?mine=true&limit=200").await?;
+    let ours = list["items"].as_array().into_iter().flatten().find(|tender| {
+        matches!(tender["stage"].as_str(), Some("published" | "open" | "closed"))
+            && tender["reference"].as_str().is_some_and(|reference| reference.starts_with(catalogue::REFERENCE))
+    });
+    ours.map(|tender| text(&tender["id"])).transpose()
+}
+
+async fn create(buyer: &Client, suppliers: &[String], dice: &mut Dice) -> anyhow::Result<String> {
+    let tender = buyer.post("/v1/tenders", &catalogue::tender(dice)).await?;
+    let id = text(&tender["id"])?;
+    for supplier in suppliers {
+        buyer.post(&format!("/v1/tenders/{id}/bidders"), &json!({ "organisation": supplier })).await?;
+    }
+    buyer.post(&format!("/v1/tenders/{id}/publish"), &json!({})).await?;
+    buyer.post(&format!("/v1/tenders/{id}/start"), &json!({})).await?;
+    Ok(id)
+}
+
+/// Awards what nobody has awarded: the first in order of each lot.
+async fn award(buyer: &Client, lots: &[String]) -> anyhow::Result<()> {
+    for lot in lots {
+        let result = buyer.get(&format!("/v1/lots/{lot}/result")).await?;
+        if result["stage"] != "closed" {
+            continue;
+        }
+        let winner = &result["winner"];
+        let (action, body) = if winner.is_null() {
+            // Nobody meets the target: the first is passed by, and so on until the lot is unsuccessful.
+            let first = result["ranking"].as_array().into_iter().flatten().find(|row| row["rejected"] != true);
+            let bidder = first.map_or(&Value::Null, |row| &row["bidder"]);
+            ("award/reject", json!({ "bidder": bidder, "reason": "Above our target." }))
+        } else {
+            ("award", json!({ "bidder": winner }))
+        };
+        buyer.post(&format!("/v1/lots/{lot}/{action}"), &body).await?;
+    }
+    Ok(())
+}
+
+fn lots(tender: &Value) -> anyhow::Result<Vec<String>> {
+    tender["lots"].as_array().context("a tender has lots")?.iter().map(|lot| text(&lot["id"])).collect()
+}
+
+fn text(value: &Value) -> anyhow::Result<String> {
+    Ok(value.as_str().with_context(|| format!("a text was expected, not {value}"))?.to_owned())
+}
