@@ -72,6 +72,12 @@ impl Batch {
         self.starts.clear();
     }
 
+    /// Empties it but keeps its ticket.
+    pub(crate) fn empty(&mut self) {
+        self.bytes.clear();
+        self.starts.clear();
+    }
+
     /// How many records it holds.
     pub fn len(&self) -> usize {
         self.starts.len()
@@ -95,14 +101,9 @@ impl Batch {
         entry: &Entry,
         sealer: &Sealer,
     ) -> Result<(), EncodeError> {
-        self.push_with(
-            shard,
-            term,
-            entry.index,
-            codec::kind_of(entry),
-            SCHEMA,
-            |bytes| codec::encode(entry, shard, sealer, bytes),
-        )
+        self.push_with(shard, term, entry.index, codec::kind_of(entry), SCHEMA, |bytes| {
+            codec::encode(entry, shard, sealer, bytes)
+        })
     }
 
     /// Adds the term, vote and commit mark of a shard.
@@ -136,15 +137,7 @@ impl Batch {
                 return Err(error);
             }
         };
-        let header = RecordHeader {
-            length,
-            index,
-            term,
-            synced: 0,
-            shard,
-            kind: kind as u8,
-            schema,
-        };
+        let header = RecordHeader { length, index, term, synced: 0, shard, kind: kind as u8, schema };
         header.encode(&mut self.bytes[start..]);
         self.bytes.resize(start + record_len(length as usize), 0);
         self.starts.push(start);
@@ -153,11 +146,7 @@ impl Batch {
 
     /// Where record `number` lies in the buffer.
     pub(crate) fn range(&self, number: usize) -> std::ops::Range<usize> {
-        let end = self
-            .starts
-            .get(number + 1)
-            .copied()
-            .unwrap_or(self.bytes.len());
+        let end = self.starts.get(number + 1).copied().unwrap_or(self.bytes.len());
         self.starts[number]..end
     }
 }

@@ -59,20 +59,11 @@ pub struct Decoded {
 /// The kind of record an entry is written as.
 pub(crate) fn kind_of(entry: &Entry) -> Kind {
     let skips = |command: &Command| matches!(command.action, Action::Skip { .. });
-    if entry.commands.iter().any(skips) {
-        Kind::Skip
-    } else {
-        Kind::Entry
-    }
+    if entry.commands.iter().any(skips) { Kind::Skip } else { Kind::Entry }
 }
 
 /// Appends the payload of an entry; allocates nothing for commands without a secret part.
-pub(crate) fn encode(
-    entry: &Entry,
-    shard: u16,
-    sealer: &Sealer,
-    bytes: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+pub(crate) fn encode(entry: &Entry, shard: u16, sealer: &Sealer, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
     write(bytes, &(entry.commands.len() as u64))?;
     for (position, command) in entry.commands.iter().enumerate() {
         let Some(secret) = &command.secret else {
@@ -81,20 +72,10 @@ pub(crate) fn encode(
             bytes.push(0);
             continue;
         };
-        let place = Place::Log {
-            shard,
-            index: entry.index,
-            position: position as u32,
-        };
+        let place = Place::Log { shard, index: entry.index, position: position as u32 };
         let salt = command.envelope.salt;
         let sealed = sealer.seal_secret(place, salt, secret)?;
-        write(
-            bytes,
-            &Envelope {
-                salt: [0; 16],
-                ..command.envelope.clone()
-            },
-        )?;
+        write(bytes, &Envelope { salt: [0; 16], ..command.envelope.clone() })?;
         write(bytes, &command.action)?;
         write(bytes, &Some(sealed))?;
     }
@@ -119,35 +100,15 @@ pub fn decode(
     sealer: &Sealer,
 ) -> Result<Decoded, DecodeError> {
     let stored = decode_stored(payload, schema)?;
-    let mut decoded = Decoded {
-        entry: Entry {
-            index,
-            commands: Vec::new(),
-        },
-        erased: Vec::new(),
-    };
+    let mut decoded = Decoded { entry: Entry { index, commands: Vec::new() }, erased: Vec::new() };
     decoded.entry.commands.reserve_exact(stored.len());
     for (position, command) in stored.into_iter().enumerate() {
-        let StoredCommand {
-            mut envelope,
-            action,
-            sealed,
-        } = command;
+        let StoredCommand { mut envelope, action, sealed } = command;
         let mut secret = None;
         if let Some(sealed) = sealed {
             let position = position as u32;
-            match sealer.open_secret(
-                Place::Log {
-                    shard,
-                    index,
-                    position,
-                },
-                &sealed,
-            )? {
-                Opened::Clear {
-                    salt,
-                    secret: clear,
-                } => {
+            match sealer.open_secret(Place::Log { shard, index, position }, &sealed)? {
+                Opened::Clear { salt, secret: clear } => {
                     envelope.salt = salt;
                     secret = Some(clear);
                 }
@@ -157,11 +118,7 @@ pub fn decode(
                 }
             }
         }
-        decoded.entry.commands.push(Command {
-            envelope,
-            action,
-            secret,
-        });
+        decoded.entry.commands.push(Command { envelope, action, secret });
     }
     Ok(decoded)
 }
@@ -169,8 +126,7 @@ pub fn decode(
 /// Reads the public parts of a payload, for which no key is needed.
 pub(crate) fn decode_stored(payload: &[u8], schema: u8) -> Result<Vec<StoredCommand>, DecodeError> {
     match schema {
-        1 => wincode::deserialize_exact(payload)
-            .map_err(|error| DecodeError::Payload(error.to_string())),
+        1 => wincode::deserialize_exact(payload).map_err(|error| DecodeError::Payload(error.to_string())),
         newer => Err(DecodeError::Schema(newer)),
     }
 }

@@ -86,10 +86,7 @@ impl Disk for RealDisk {
             made.push(dir);
             above = dir.parent();
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         for dir in made {
             let parent = match dir.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -106,13 +103,8 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
+        let file =
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         Ok(Box::new(RealFile { file }))
     }
 
@@ -145,12 +137,8 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join("lock"))?;
+        let file =
+            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(file))
     }
@@ -225,10 +213,7 @@ mod tests {
         assert_eq!(read_all(&*file).expect("read"), b"\0\0abcde");
         replace(&RealDisk, &path, "one", b"x").expect("replaced");
         assert_eq!(RealDisk.list(&path).expect("listed"), ["one", "two"]);
-        assert_eq!(
-            RealDisk.list(&path.join("none")).expect("listed"),
-            Vec::<String>::new()
-        );
+        assert_eq!(RealDisk.list(&path.join("none")).expect("listed"), Vec::<String>::new());
     }
 
     #[test]

@@ -51,10 +51,7 @@ pub const RECORD_HEADER: usize = SCHEMA_OFFSET + size_of::<u8>();
 const _: () = assert!(RECORD_HEADER == 32);
 /// Most bytes a record may need beside its payload.
 pub const RECORD_OVERHEAD_MAX: usize = RECORD_HEADER + ALIGN - 1;
-const _: () = assert!(
-    RECORD_OVERHEAD_MAX <= 48,
-    "the overhead that is promised for a batch"
-);
+const _: () = assert!(RECORD_OVERHEAD_MAX <= 48, "the overhead that is promised for a batch");
 
 /// Bytes a record with a payload of `length` bytes takes in a segment.
 pub const fn record_len(length: usize) -> usize {
@@ -102,32 +99,12 @@ impl SegmentHeader {
     pub fn encode(&self) -> Box<[u8; SEGMENT_HEADER]> {
         let mut bytes = Box::new([0; SEGMENT_HEADER]);
         put(&mut bytes[..], MAGIC_OFFSET, &MAGIC);
-        put(
-            &mut bytes[..],
-            VERSION_OFFSET,
-            &FORMAT_VERSION.to_le_bytes(),
-        );
+        put(&mut bytes[..], VERSION_OFFSET, &FORMAT_VERSION.to_le_bytes());
         put(&mut bytes[..], CLUSTER_OFFSET, &self.cluster.to_le_bytes());
-        put(
-            &mut bytes[..],
-            HISTORY_OFFSET,
-            &self.history.0.to_le_bytes(),
-        );
-        put(
-            &mut bytes[..],
-            SEQUENCE_OFFSET,
-            &self.sequence.to_le_bytes(),
-        );
-        put(
-            &mut bytes[..],
-            GENERATION_OFFSET,
-            &self.generation.to_le_bytes(),
-        );
-        put(
-            &mut bytes[..],
-            SEGMENT_BYTES_OFFSET,
-            &self.segment_bytes.to_le_bytes(),
-        );
+        put(&mut bytes[..], HISTORY_OFFSET, &self.history.0.to_le_bytes());
+        put(&mut bytes[..], SEQUENCE_OFFSET, &self.sequence.to_le_bytes());
+        put(&mut bytes[..], GENERATION_OFFSET, &self.generation.to_le_bytes());
+        put(&mut bytes[..], SEGMENT_BYTES_OFFSET, &self.segment_bytes.to_le_bytes());
         put(&mut bytes[..], SHARDS_OFFSET, &self.shards.to_le_bytes());
         let crc = Self::checksum(&bytes[..]);
         put(&mut bytes[..], HEADER_CRC_OFFSET, &crc.to_le_bytes());
@@ -290,15 +267,7 @@ mod tests {
     #[test]
     fn the_checksum_of_a_record_depends_on_generation_place_and_every_bit() {
         let mut record = vec![0; record_len(21)];
-        let fields = RecordHeader {
-            length: 21,
-            index: 5,
-            term: 2,
-            synced: 0,
-            shard: 1,
-            kind: 1,
-            schema: 1,
-        };
+        let fields = RecordHeader { length: 21, index: 5, term: 2, synced: 0, shard: 1, kind: 1, schema: 1 };
         fields.encode(&mut record);
         record[RECORD_HEADER..RECORD_HEADER + 21].fill(0xA5);
         seal_record(&mut record, 11, 4096, 4096);
@@ -306,13 +275,7 @@ mod tests {
         assert_eq!(crc, record_checksum(&record, 11, 4096));
         assert_ne!(crc, record_checksum(&record, 12, 4096));
         assert_ne!(crc, record_checksum(&record, 11, 4104));
-        assert_eq!(
-            RecordHeader::decode(&record),
-            RecordHeader {
-                synced: 4096,
-                ..fields
-            }
-        );
+        assert_eq!(RecordHeader::decode(&record), RecordHeader { synced: 4096, ..fields });
         for bit in 32..record.len() * 8 {
             record[bit / 8] ^= 1 << (bit % 8);
             assert_ne!(crc, record_checksum(&record, 11, 4096), "bit {bit}");

@@ -60,9 +60,7 @@ pub enum KeyError {
         what: &'static str,
     },
     /// A sealed part does not open with its key at this place: it was moved or changed.
-    #[error(
-        "a sealed part of organisation {organisation} does not open at this place: it was moved or changed"
-    )]
+    #[error("a sealed part of organisation {organisation} does not open at this place: it was moved or changed")]
     Unsealed {
         /// The organisation, as a UUID.
         organisation: String,
@@ -102,20 +100,13 @@ pub struct Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
 impl Keys {
     /// Opens the keys folder; makes it, with a master key, when it has none and `create` is set.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        random: Random,
-        create: bool,
-    ) -> Result<Self, KeyError> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, random: Random, create: bool) -> Result<Self, KeyError> {
         let path = dir.join(MASTER);
         let master = match disk.open(&path) {
             Ok(file) => {
@@ -161,11 +152,7 @@ impl Keys {
         context.update(label.as_bytes());
         context.update(&[0]);
         context.update(&id.to_le_bytes());
-        context
-            .sign()
-            .as_ref()
-            .try_into()
-            .expect("SHA-256 gives 32 bytes")
+        context.sign().as_ref().try_into().expect("SHA-256 gives 32 bytes")
     }
 
     /// The Ed25519 key that tokens are signed with, as PKCS#8; made durable when it is asked for the first time.
@@ -189,10 +176,7 @@ impl Keys {
 
     /// Destroys an organisation's key for ever: what was sealed with it reads as erased from now on.
     pub fn destroy(&self, organisation: OrganisationId) -> Result<(), KeyError> {
-        let mut cache = self
-            .organisations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.organisations.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.load(organisation)?;
         let Some(key) = known.key.take() else {
             return Ok(());
@@ -200,14 +184,9 @@ impl Keys {
         known.destroyed.push(key.id);
         let dir = self.dir.join(ORGANISATIONS);
         let name = format!("{}.destroyed", uuid_text(organisation.0));
-        let ids: Vec<u8> = known
-            .destroyed
-            .iter()
-            .flat_map(|id| id.to_le_bytes())
-            .collect();
+        let ids: Vec<u8> = known.destroyed.iter().flat_map(|id| id.to_le_bytes()).collect();
         // The mark first: a key that is gone without one is a lost key, which is an error.
-        replace(&*self.disk, &dir, &name, &frame(DESTROYED_MAGIC, &ids))
-            .map_err(at(&dir.join(&name)))?;
+        replace(&*self.disk, &dir, &name, &frame(DESTROYED_MAGIC, &ids)).map_err(at(&dir.join(&name)))?;
         self.wipe(organisation)?;
         cache.insert(organisation.0, known);
         Ok(())
@@ -221,20 +200,12 @@ impl Keys {
         file.write_at(0, &[&vec![0; len]]).map_err(at(&path))?;
         file.sync_data().map_err(at(&path))?;
         self.disk.remove(&path).map_err(at(&path))?;
-        self.disk
-            .sync_dir(&self.dir.join(ORGANISATIONS))
-            .map_err(at(&path))
+        self.disk.sync_dir(&self.dir.join(ORGANISATIONS)).map_err(at(&path))
     }
 
     /// The key to seal with, made and durable if there was none.
-    pub(crate) fn sealing_key(
-        &self,
-        organisation: OrganisationId,
-    ) -> Result<Arc<OrganisationKey>, KeyError> {
-        let mut cache = self
-            .organisations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn sealing_key(&self, organisation: OrganisationId) -> Result<Arc<OrganisationKey>, KeyError> {
+        let mut cache = self.organisations.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.known(&mut cache, organisation)?;
         if let Some(key) = known.key {
             return Ok(key);
@@ -258,10 +229,7 @@ impl Keys {
         let path = self.key_path(organisation);
         let name = format!("{}.key", uuid_text(organisation.0));
         replace(&*self.disk, &dir, &name, &frame(ORGANISATION_MAGIC, &body)).map_err(at(&path))?;
-        let key = Arc::new(OrganisationKey {
-            id: u64::from_le_bytes(id),
-            key: aead_key(&secret),
-        });
+        let key = Arc::new(OrganisationKey { id: u64::from_le_bytes(id), key: aead_key(&secret) });
         known.key = Some(Arc::clone(&key));
         cache.insert(organisation.0, known);
         Ok(key)
@@ -273,10 +241,7 @@ impl Keys {
         organisation: OrganisationId,
         id: u64,
     ) -> Result<Option<Arc<OrganisationKey>>, KeyError> {
-        let mut cache = self
-            .organisations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.organisations.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known(&mut cache, organisation)?;
         if let Some(key) = known.key.filter(|key| key.id == id) {
             return Ok(Some(key));
@@ -284,9 +249,7 @@ impl Keys {
         if known.destroyed.contains(&id) {
             return Ok(None);
         }
-        Err(KeyError::Missing {
-            path: self.key_path(organisation),
-        })
+        Err(KeyError::Missing { path: self.key_path(organisation) })
     }
 
     pub(crate) fn random(&self, bytes: &mut [u8]) {
@@ -312,10 +275,8 @@ impl Keys {
         let path = dir.join(format!("{}.destroyed", uuid_text(organisation.0)));
         if let Some(bytes) = self.read(&path)? {
             let ids = unframe(&bytes, DESTROYED_MAGIC, &path)?;
-            known.destroyed = ids
-                .chunks_exact(8)
-                .map(|id| u64::from_le_bytes(id.try_into().expect("eight bytes")))
-                .collect();
+            known.destroyed =
+                ids.chunks_exact(8).map(|id| u64::from_le_bytes(id.try_into().expect("eight bytes"))).collect();
         }
         let path = self.key_path(organisation);
         let Some(bytes) = self.read(&path)? else {
@@ -348,10 +309,7 @@ impl Keys {
             )
             .map_err(|_| KeyError::WrongMaster { path: path.clone() })?;
         let secret: &[u8; 32] = (&*secret).try_into().expect("32 bytes were wrapped");
-        known.key = Some(Arc::new(OrganisationKey {
-            id: u64::from_le_bytes(id),
-            key: aead_key(secret),
-        }));
+        known.key = Some(Arc::new(OrganisationKey { id: u64::from_le_bytes(id), key: aead_key(secret) }));
         Ok(known)
     }
 
@@ -359,17 +317,12 @@ impl Keys {
         match self.disk.open(path) {
             Ok(file) => read_all(&*file).map(Some).map_err(at(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(KeyError::Disk {
-                path: path.to_owned(),
-                error,
-            }),
+            Err(error) => Err(KeyError::Disk { path: path.to_owned(), error }),
         }
     }
 
     fn key_path(&self, organisation: OrganisationId) -> PathBuf {
-        self.dir
-            .join(ORGANISATIONS)
-            .join(format!("{}.key", uuid_text(organisation.0)))
+        self.dir.join(ORGANISATIONS).join(format!("{}.key", uuid_text(organisation.0)))
     }
 }
 
@@ -402,15 +355,9 @@ fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], path: &Path) -> Result<&'a [u8]
 }
 
 fn damaged(path: &Path, what: &'static str) -> KeyError {
-    KeyError::Damaged {
-        path: path.to_owned(),
-        what,
-    }
+    KeyError::Damaged { path: path.to_owned(), what }
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> KeyError + '_ {
-    |error| KeyError::Disk {
-        path: path.to_owned(),
-        error,
-    }
+    |error| KeyError::Disk { path: path.to_owned(), error }
 }

@@ -28,10 +28,7 @@ pub fn secret_digest(salt: [u8; 16], secret: Option<&Secret>) -> [u8; 32] {
 /// little-endian ‖ public part ‖ digest). The public part is envelope (its salt set to zero) and action in the
 /// log's encoding.
 pub fn leaf_hash_with(command: &Command, digest: [u8; 32]) -> [u8; 32] {
-    let envelope = encoded(&Envelope {
-        salt: [0; 16],
-        ..command.envelope.clone()
-    });
+    let envelope = encoded(&Envelope { salt: [0; 16], ..command.envelope.clone() });
     let action = encoded(&command.action);
     let mut hash = Sha256::new();
     hash.update([LEAF]);
@@ -44,10 +41,7 @@ pub fn leaf_hash_with(command: &Command, digest: [u8; 32]) -> [u8; 32] {
 
 /// The leaf hash of a command that is known in full.
 pub fn leaf_hash(command: &Command) -> [u8; 32] {
-    leaf_hash_with(
-        command,
-        secret_digest(command.envelope.salt, command.secret.as_ref()),
-    )
+    leaf_hash_with(command, secret_digest(command.envelope.salt, command.secret.as_ref()))
 }
 
 fn encoded<T>(value: &T) -> Vec<u8>
@@ -72,10 +66,7 @@ impl Head {
         hash.update([LINK]);
         hash.update(self.hash);
         hash.update(leaf);
-        *self = Self {
-            count: self.count + 1,
-            hash: hash.finalize().into(),
-        };
+        *self = Self { count: self.count + 1, hash: hash.finalize().into() };
     }
 }
 
@@ -125,11 +116,7 @@ impl Chains {
     /// # Panics
     /// If an entry was left out.
     pub fn feed(&mut self, entry: &Entry, erased: &[(u32, [u8; 32])]) {
-        assert_eq!(
-            entry.index,
-            self.index + 1,
-            "chains are fed every entry, in order"
-        );
+        assert_eq!(entry.index, self.index + 1, "chains are fed every entry, in order");
         self.index = entry.index;
         for (position, command) in entry.commands.iter().enumerate() {
             let digest = erased.iter().find(|(place, _)| *place as usize == position);
@@ -159,12 +146,7 @@ impl Chains {
         (0..parts).map(move |part| ChainsPart {
             index: self.index,
             shard: self.shard,
-            tenders: tenders
-                .iter()
-                .skip(part * Self::PART_TENDERS)
-                .take(Self::PART_TENDERS)
-                .copied()
-                .collect(),
+            tenders: tenders.iter().skip(part * Self::PART_TENDERS).take(Self::PART_TENDERS).copied().collect(),
         })
     }
 

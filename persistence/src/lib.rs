@@ -8,7 +8,7 @@
 //! let (log, recovered) = Log::open(Arc::new(RealDisk), Options { dir, keys_dir, segment_bytes, shards, .. })?;
 //!     recovered.history (HistoryId), .sealer (Sealer), .snapshots (Snapshots), .snapshot (Option<SnapshotReader>),
 //!     .last (Vec<Last { index, term }> by shard), .term, .skips (Vec<SkipMark { shard, index, position }>),
-//!     .cut (Option<Cut>), .entries() -> Iterator<Item = Result<RecoveredEntry { shard, term, entry, erased }, OpenError>>
+//!     .cuts (Vec<Cut>), .entries() -> Iterator<Item = Result<RecoveredEntry { shard, term, entry, erased }, OpenError>>
 //!     // in log order, everything after the snapshot
 //! let mut solo = Solo::new(recovered.last.iter().map(|last| last.index), recovered.term);
 //! let thread = LogThread::spawn(log);              // thread.events(): &Receiver<LogEvent>
@@ -26,20 +26,35 @@
 mod batch;
 mod codec;
 mod disk;
+mod error;
+pub mod faulty;
 mod format;
 mod keys;
 mod leaf;
+mod log;
+mod log_thread;
+mod meta;
+pub mod recovery;
 mod replicator;
+mod scan;
 mod sealer;
+mod segment;
+mod snapshot;
 
 pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::{Corruption, OpenError};
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use keys::{KeyError, Keys, Random, system_random};
 pub use leaf::{Chains, ChainsPart, Head, leaf_hash, leaf_hash_with, secret_digest, tender_of};
+pub use log::{AppendError, Log, Options, Recovered};
+pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
 pub use replicator::{Message, Placed, Ready, ReplicationError, Replicator, Solo, Vote};
+pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};
 pub use sealer::Sealer;
+pub use segment::Last;
+pub use snapshot::{Frame, Part, Section, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};
 
 /// Names one history of a log: what the feed calls `epoch`. Made with the data folder, kept across restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,12 +69,5 @@ impl std::fmt::Display for HistoryId {
 /// The hyphenated text of a 128-bit id.
 pub(crate) fn uuid_text(id: u128) -> String {
     let hex = format!("{id:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

@@ -12,21 +12,20 @@ use wincode::{SchemaRead, SchemaWrite};
 use zeroize::Zeroizing;
 
 use crate::codec::secret_digest;
+use crate::format::u32_at;
 use crate::keys::{KeyError, Keys};
 use crate::uuid_text;
 
-/// Sealed parts are padded to multiples of this, so that their length tells little.
+/// Sealed parts (their length u32, then their bytes) are padded with zeros to multiples of this, so that the length of
+/// what is stored tells little.
 const PAD: usize = 128;
+const LENGTH: usize = size_of::<u32>();
 
 /// Where a sealed part lies; authenticated with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     /// A command of an entry.
-    Log {
-        shard: u16,
-        index: u64,
-        position: u32,
-    },
+    Log { shard: u16, index: u64, position: u32 },
     /// A frame of a snapshot.
     Snapshot { number: u64, frame: u32 },
 }
@@ -76,18 +75,10 @@ impl Sealer {
         &self.keys
     }
 
-    pub(crate) fn seal_secret(
-        &self,
-        place: Place,
-        salt: [u8; 16],
-        secret: &Secret,
-    ) -> Result<Sealed, KeyError> {
+    pub(crate) fn seal_secret(&self, place: Place, salt: [u8; 16], secret: &Secret) -> Result<Sealed, KeyError> {
         let Secret::Person { organisation, .. } = secret;
         let digest = secret_digest(salt, secret);
-        let clear = Salted {
-            salt,
-            secret: secret.clone(),
-        };
+        let clear = Salted { salt, secret: secret.clone() };
         let clear = wincode::serialize(&clear).expect("what was hashed can be encoded");
         self.seal(place, *organisation, digest, clear)
     }
@@ -96,17 +87,10 @@ impl Sealer {
         let organisation = sealed.organisation;
         let Some(clear) = self.open(place, sealed)? else {
             let (email, name, password) = Default::default();
-            return Ok(Opened::Erased(Secret::Person {
-                organisation,
-                email,
-                name,
-                password,
-            }));
+            return Ok(Opened::Erased(Secret::Person { organisation, email, name, password }));
         };
-        let Salted { salt, secret } =
-            wincode::deserialize(&clear).map_err(|_| KeyError::Unsealed {
-                organisation: uuid_text(organisation.0),
-            })?;
+        let Salted { salt, secret } = wincode::deserialize_exact(&clear)
+            .map_err(|_| KeyError::Unsealed { organisation: uuid_text(organisation.0) })?;
         Ok(Opened::Clear { salt, secret })
     }
 
@@ -120,9 +104,10 @@ impl Sealer {
         let key = self.keys.sealing_key(organisation)?;
         let mut nonce = [0; NONCE_LEN];
         self.keys.random(&mut nonce);
-        let mut bytes = Zeroizing::new(clear);
-        let padded = bytes.len().next_multiple_of(PAD);
-        bytes.resize(padded, 0);
+        let clear = Zeroizing::new(clear);
+        let mut bytes = Zeroizing::new(vec![0; (LENGTH + clear.len()).next_multiple_of(PAD)]);
+        bytes[..LENGTH].copy_from_slice(&(clear.len() as u32).to_le_bytes());
+        bytes[LENGTH..LENGTH + clear.len()].copy_from_slice(&clear);
         let tag = key
             .key
             .seal_in_place_separate_tag(
@@ -132,25 +117,16 @@ impl Sealer {
             )
             .expect("a secret part is short enough to be sealed");
         let bytes = [&bytes[..], tag.as_ref()].concat();
-        Ok(Sealed {
-            organisation,
-            key: key.id,
-            nonce,
-            digest,
-            bytes,
-        })
+        Ok(Sealed { organisation, key: key.id, nonce, digest, bytes })
     }
 
-    /// The padded clear bytes, or none if the key was destroyed.
-    pub(crate) fn open(
-        &self,
-        place: Place,
-        sealed: &Sealed,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    /// The clear bytes, or none if the key was destroyed.
+    pub(crate) fn open(&self, place: Place, sealed: &Sealed) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
         let Some(key) = self.keys.opening_key(sealed.organisation, sealed.key)? else {
             return Ok(None);
         };
         let mut bytes = Zeroizing::new(sealed.bytes.clone());
+        let moved = || KeyError::Unsealed { organisation: uuid_text(sealed.organisation.0) };
         let clear = key
             .key
             .open_in_place(
@@ -158,29 +134,17 @@ impl Sealer {
                 Aad::from(self.context(place, sealed.organisation, sealed.key, sealed.digest)),
                 &mut bytes,
             )
-            .map_err(|_| KeyError::Unsealed {
-                organisation: uuid_text(sealed.organisation.0),
-            })?
-            .len();
-        bytes.truncate(clear);
-        Ok(Some(bytes))
+            .map_err(|_| moved())?;
+        let length = u32_at(clear.get(..LENGTH).ok_or_else(moved)?, 0) as usize;
+        let clear = clear.get(LENGTH..LENGTH + length).ok_or_else(moved)?;
+        Ok(Some(Zeroizing::new(clear.to_vec())))
     }
 
     /// What is authenticated beside the sealed bytes: version, cluster, place, organisation, key and digest.
-    fn context(
-        &self,
-        place: Place,
-        organisation: OrganisationId,
-        key: u64,
-        digest: [u8; 32],
-    ) -> [u8; 88] {
+    fn context(&self, place: Place, organisation: OrganisationId, key: u64, digest: [u8; 32]) -> [u8; 88] {
         let mut context = [0; 88];
         let (tag, a, b, c) = match place {
-            Place::Log {
-                shard,
-                index,
-                position,
-            } => (1, shard, index, position),
+            Place::Log { shard, index, position } => (1, shard, index, position),
             Place::Snapshot { number, frame } => (2, 0, number, frame),
         };
         context[0] = 1; // Version of this layout.

@@ -1,0 +1,187 @@
+//! The thread that does the log's blocking I/O, and the helper that makes segments ready.
+//!
+//! It flushes what it is given, one batch after another, and says so. There is no timer: while one batch is flushed the
+//! core gathers the next. After the disk failed it says [`LogEvent::Failed`], ends, and never writes again.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, never, tick};
+use crossbeam::select;
+use tracing::{error, info, warn};
+
+use crate::Batch;
+use crate::log::{AppendError, Log};
+
+/// How many batches may wait: the core hands over the next when it has seen the flush before.
+const WAITING_MAX: usize = 64;
+/// How often a full disk is asked again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What the log thread tells, in order.
+#[derive(Debug)]
+pub enum LogEvent {
+    /// All records of the batch are durable. The batch comes back empty, with its ticket.
+    Flushed {
+        /// The batch.
+        batch: Batch,
+    },
+    /// There is no space and nothing of the batch was written.
+    Refused {
+        /// The batch, with its ticket.
+        batch: Batch,
+    },
+    /// Ordinary batches are refused from now on.
+    ReadOnly,
+    /// Ordinary batches are taken again.
+    Writable,
+    /// The disk failed: stop the process now and answer nobody. The last event.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+enum Order {
+    Append(Batch),
+    Truncate(Vec<u64>),
+}
+
+/// Handle of the log thread. Dropped, it lets the thread finish what it was given and waits for it.
+#[derive(Debug)]
+pub struct LogThread {
+    orders: Option<Sender<Order>>,
+    events: Receiver<LogEvent>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The log thread has ended: an event [`LogEvent::Failed`] says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log thread has ended")]
+pub struct Ended;
+
+/// Sends covered indices to the log thread, from the thread that writes snapshots.
+#[derive(Clone, Debug)]
+pub struct Truncator {
+    orders: Sender<Order>,
+}
+
+impl Truncator {
+    /// See [`LogThread::truncate`].
+    pub fn truncate(&self, covered: Vec<u64>) -> Result<(), Ended> {
+        self.orders.send(Order::Truncate(covered)).map_err(|_| Ended)
+    }
+}
+
+impl LogThread {
+    /// Starts the thread and its helper.
+    pub fn spawn(mut log: Log) -> std::io::Result<Self> {
+        let (orders, given) = bounded(WAITING_MAX);
+        // Room for the answer to every batch that can wait, and for changes of state between them.
+        let (tell, events) = bounded(4 * WAITING_MAX);
+        let mut threads = Vec::new();
+        if let Some(helper) = log.split_maker() {
+            let thread = std::thread::Builder::new().name("segments".into());
+            threads.push(thread.spawn(helper)?);
+        }
+        let thread = std::thread::Builder::new().name("log".into());
+        threads.push(thread.spawn(move || run(log, &given, &tell))?);
+        Ok(Self { orders: Some(orders), events, threads })
+    }
+
+    /// Hands over a batch; its ticket comes back with the event that answers it.
+    pub fn submit(&self, batch: Batch) -> Result<(), Ended> {
+        let orders = self.orders.as_ref().ok_or(Ended)?;
+        orders.send(Order::Append(batch)).map_err(|_| Ended)
+    }
+
+    /// Lets segments go whose records the older of the kept snapshots covers; `covered` is what
+    /// [`crate::SnapshotWriter::finish`] returned.
+    pub fn truncate(&self, covered: Vec<u64>) -> Result<(), Ended> {
+        self.truncator().ok_or(Ended)?.truncate(covered)
+    }
+
+    /// A handle that can only truncate.
+    pub fn truncator(&self) -> Option<Truncator> {
+        self.orders.clone().map(|orders| Truncator { orders })
+    }
+
+    /// Where events arrive. Must be read, or the thread waits.
+    pub fn events(&self) -> &Receiver<LogEvent> {
+        &self.events
+    }
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        self.orders = None;
+        // The helper ends with the log, which ends when no order can come any more. Events nobody reads must not
+        // hold it up.
+        self.events = never();
+        for thread in self.threads.drain(..).rev() {
+            if thread.join().is_err() {
+                error!("A thread of the log panicked");
+            }
+        }
+    }
+}
+
+fn run(mut log: Log, given: &Receiver<Order>, tell: &Sender<LogEvent>) {
+    let mut read_only = false;
+    loop {
+        let retry = if log.is_full() { tick(RETRY) } else { never() };
+        let made = log.made();
+        let done = select! {
+            recv(given) -> order => match order {
+                Ok(Order::Append(mut batch)) => match log.append(&mut batch) {
+                    Ok(()) => {
+                        batch.empty();
+                        tell.send(LogEvent::Flushed { batch }).is_err().then_some(None)
+                    }
+                    Err(AppendError::ReadOnly(reason)) => {
+                        warn!("Batch refused, nothing was written: {reason}");
+                        tell.send(LogEvent::Refused { batch }).is_err().then_some(None)
+                    }
+                    Err(AppendError::Failed(error)) => Some(Some(error.to_string())),
+                },
+                Ok(Order::Truncate(covered)) => failure(log.truncate(&covered)),
+                Err(_) => Some(None),
+            },
+            recv(made) -> made => match made {
+                Ok(made) => failure(log.accept(made)),
+                Err(_) => Some(Some("the helper that makes segments ready is gone".into())),
+            },
+            recv(retry) -> _ => failure(log.retry()),
+        };
+        if let Some(end) = done {
+            if let Some(error) = end {
+                error!("The log stops for ever: {error}");
+                // Nobody may be left to hear it.
+                tell.send(LogEvent::Failed { error }).ok();
+            }
+            return;
+        }
+        if log.read_only() != read_only {
+            read_only = log.read_only();
+            let event = if read_only {
+                warn!("The log is read-only: the next segment can't be made ready");
+                LogEvent::ReadOnly
+            } else {
+                info!("The log takes batches again");
+                LogEvent::Writable
+            };
+            if tell.send(event).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A failed step of the log as the reason to end, if it is one.
+#[allow(clippy::option_option)] // Go on; end quietly; end for a reason.
+fn failure(step: Result<(), AppendError>) -> Option<Option<String>> {
+    match step {
+        Err(AppendError::Failed(error)) => Some(Some(error.to_string())),
+        Ok(()) | Err(AppendError::ReadOnly(_)) => None,
+    }
+}

@@ -1,0 +1,572 @@
+//! Reads the segments of a folder, place by place, and asks the decision table what each place means.
+//!
+//! Changes nothing. What is to be cut is reported; [`crate::Log`] cuts it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::Action;
+
+use crate::codec::{self, Decoded};
+use crate::disk::{Disk, DiskFile, read_all};
+use crate::error::{Corruption, OpenError};
+use crate::format::{
+    ALIGN, HeaderError, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, record_checksum, record_len,
+    stored_checksum, u64_at,
+};
+use crate::recovery::{
+    Bytes, Checksum, Fault, FileFindings, FileVerdict, Findings, Follows, Header, Length, Order, Region, Verdict,
+    decide, decide_file,
+};
+use crate::segment::{self, Identity, Last, Opening};
+use crate::{FORMAT_VERSION, Kind, Sealer, Vote};
+
+/// A command that panicked once and is to be passed by; told to the engine before the replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkipMark {
+    /// The shard.
+    pub shard: u16,
+    /// The entry.
+    pub index: u64,
+    /// The command's place in the entry, from 0.
+    pub position: u32,
+}
+
+/// A torn tail that was cut: the rest of a flush that nobody was answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the sound records end.
+    pub offset: u64,
+    /// What was found there.
+    pub found: &'static str,
+}
+
+/// One good record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) offset: usize,
+    pub(crate) header: RecordHeader,
+    pub(crate) kind: Kind,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A segment file whose header is good.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) header: SegmentHeader,
+    /// Its opening record; none when nothing was written to it.
+    pub(crate) opening: Option<Opening>,
+    /// Where its records end.
+    pub(crate) end: usize,
+}
+
+/// What the segments hold.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// Segments with records, oldest first, without holes.
+    pub(crate) used: Vec<SegmentFile>,
+    /// Segments made ready after them.
+    pub(crate) prepared: Vec<SegmentFile>,
+    /// Where each shard stands at the end.
+    pub(crate) last: Vec<Last>,
+    pub(crate) votes: Vec<Option<Vote>>,
+    pub(crate) skips: Vec<SkipMark>,
+    pub(crate) cuts: Vec<Cut>,
+    /// How many records were read.
+    pub(crate) records: u64,
+}
+
+/// How many of the newest segments may have been written to without a sync that was answered.
+const UNSYNCED_MAX: usize = 4;
+
+/// Reads the whole log in `dir`. With `settle`, what the last process left in the cache is first made durable and
+/// then read back from the device.
+pub(crate) fn scan(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool) -> Result<Scan, OpenError> {
+    let mut files = list(disk, dir, identity, settle)?;
+    let used = files.iter().rposition(|file| file.opening.is_some()).map_or(0, |last| last + 1);
+    let prepared = files.split_off(used);
+    let mut scan = Scan {
+        last: vec![Last::default(); usize::from(identity.shards)],
+        votes: vec![None; usize::from(identity.shards)],
+        used: files,
+        prepared,
+        skips: Vec::new(),
+        cuts: Vec::new(),
+        records: 0,
+    };
+    let (ends, bases) = sealed_ends(&scan.used)?;
+    if let Some(base) = bases.first() {
+        scan.last.clone_from(base);
+    }
+    for (number, base) in bases.iter().enumerate() {
+        let file = scan.used[number].clone();
+        let bytes = read(disk, &file.path)?;
+        let (region, limit) = match ends.get(number) {
+            Some(end) => (Region::Sealed, *end),
+            None => (Region::Last, bytes.len().min(file.header.segment_bytes as usize)),
+        };
+        let mut walk =
+            Walk { path: &file.path, bytes: &bytes, header: &file.header, region, limit, last: scan.last.clone() };
+        if walk.last != *base {
+            return Err(walk.corruption(
+                SEGMENT_HEADER,
+                "the segment does not begin where the one before it ends",
+                format!("{base:?}"),
+                format!("{:?}", walk.last),
+            ));
+        }
+        let (mut skips, mut votes, mut records) = (Vec::new(), Vec::new(), 0);
+        let end = walk.run(&mut |record| {
+            records += 1;
+            match record.kind {
+                Kind::Skip => collect_skips(record, &file.path, &mut skips)?,
+                Kind::Vote => votes.push((record.header.shard, vote(record))),
+                Kind::Entry | Kind::Open => {}
+            }
+            Ok(())
+        })?;
+        scan.last = walk.last;
+        scan.skips.append(&mut skips);
+        scan.records += records;
+        for (shard, vote) in votes {
+            scan.votes[usize::from(shard)] = Some(vote);
+        }
+        scan.used[number].end = end.offset;
+        scan.cuts.extend(end.cut);
+    }
+    for file in &scan.prepared {
+        let bytes = read(disk, &file.path)?;
+        let mut walk = Walk {
+            path: &file.path,
+            bytes: &bytes,
+            header: &file.header,
+            region: Region::Last,
+            limit: bytes.len().min(file.header.segment_bytes as usize),
+            last: scan.last.clone(),
+        };
+        let end = walk.run(&mut |_| Ok(()))?;
+        if let Some(cut) = end.cut {
+            // Nothing is written to a segment before all of the one before it is durable.
+            if let (Some(before), Some(last)) = (scan.cuts.first(), scan.used.last()) {
+                return Err(Corruption {
+                    file: last.path.clone(),
+                    offset: before.offset,
+                    what: "the next segment was written to, and this one is damaged",
+                    expected: "a sound record".into(),
+                    found: before.found.into(),
+                }
+                .into());
+            }
+            scan.cuts.push(cut);
+        }
+    }
+    Ok(scan)
+}
+
+/// Reads the headers and opening records of all segment files.
+fn list(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool) -> Result<Vec<SegmentFile>, OpenError> {
+    let names = disk.list(dir).map_err(OpenError::disk(dir))?;
+    let sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence_of(name)).collect();
+    let mut files: Vec<SegmentFile> = Vec::with_capacity(sequences.len());
+    for (number, &sequence) in sequences.iter().enumerate() {
+        let path = dir.join(segment::name(sequence));
+        let at = OpenError::disk(&path);
+        let file = disk.open(&path).map_err(&at)?;
+        if settle && number + UNSYNCED_MAX >= sequences.len() {
+            file.sync_data().and_then(|()| file.forget_cache()).map_err(&at)?;
+        }
+        let before = number.checked_sub(1).map(|before| sequences[before]);
+        let (header, opening) = read_head(&*file, &path, sequence, before, identity)?;
+        let path = path.clone();
+        files.push(SegmentFile { path, header, opening, end: SEGMENT_HEADER });
+    }
+    Ok(files)
+}
+
+fn read_head(
+    file: &dyn DiskFile,
+    path: &Path,
+    sequence: u64,
+    before: Option<u64>,
+    identity: Identity,
+) -> Result<(SegmentHeader, Option<Opening>), OpenError> {
+    let at = OpenError::disk(path);
+    let len = usize::try_from(file.len().map_err(&at)?).unwrap_or(usize::MAX);
+    // Enough for the header and the opening record of the most shards.
+    let mut bytes = vec![0; len.min(4 * SEGMENT_HEADER)];
+    file.read_at(0, &mut bytes).map_err(&at)?;
+    let decoded = SegmentHeader::decode(&bytes);
+    let header = decoded.ok();
+    let theirs = header.map(|h| Identity { cluster: h.cluster, history: h.history, shards: h.shards });
+    let findings = FileFindings {
+        header: match decoded {
+            Ok(_) => Header::Good,
+            Err(HeaderError::Magic) => Header::Magic,
+            Err(HeaderError::Version(_)) => Header::Version,
+            Err(HeaderError::Checksum { .. }) => Header::Checksum,
+        },
+        ours: theirs == Some(identity),
+        named: header.is_some_and(|header| header.sequence == sequence),
+        joined: before.is_none_or(|before| before + 1 == sequence),
+    };
+    let file = path.to_owned();
+    let corrupt = |what, expected: String, found: String| {
+        Err(Corruption { file: file.clone(), offset: 0, what, expected, found }.into())
+    };
+    let (Ok(header), FileVerdict::Read) = (&decoded, decide_file(&findings)) else {
+        return match (decide_file(&findings), decoded) {
+            (FileVerdict::Version, Err(HeaderError::Version(found))) => {
+                Err(OpenError::Version { file, expected: FORMAT_VERSION, found })
+            }
+            (FileVerdict::Foreign, Ok(header)) => Err(foreign(path, identity, &header)),
+            (FileVerdict::Misnamed, Ok(header)) => corrupt(
+                "the segment has the name of another",
+                format!("segment {sequence}"),
+                format!("segment {}", header.sequence),
+            ),
+            (FileVerdict::Hole, _) => corrupt(
+                "a segment is missing",
+                format!("{} before this file", segment::name(sequence - 1)),
+                before.map_or("none".into(), segment::name),
+            ),
+            (_, Err(error)) => corrupt("the segment's header is damaged", "a header".into(), error.to_string()),
+            (_, Ok(_)) => corrupt("the segment can't be read", "a segment".into(), "none".into()),
+        };
+    };
+    if len != header.segment_bytes as usize {
+        let expected = format!("{} bytes", header.segment_bytes);
+        return corrupt("the segment file has another length", expected, format!("{len} bytes"));
+    }
+    let opening = record_at(&bytes, header, SEGMENT_HEADER, bytes.len())
+        .filter(|record| record.kind == Kind::Open && record.header.index == sequence)
+        .and_then(|record| wincode::deserialize_exact::<Opening>(record.payload).ok())
+        .filter(|opening| opening.base.len() == usize::from(identity.shards));
+    Ok((*header, opening))
+}
+
+fn foreign(path: &Path, ours: Identity, theirs: &SegmentHeader) -> OpenError {
+    let (what, expected, found) = if ours.cluster != theirs.cluster {
+        ("cluster", crate::uuid_text(ours.cluster), crate::uuid_text(theirs.cluster))
+    } else if ours.history != theirs.history {
+        ("history", ours.history.to_string(), theirs.history.to_string())
+    } else {
+        ("number of shards", ours.shards.to_string(), theirs.shards.to_string())
+    };
+    OpenError::Foreign { file: path.to_owned(), what, expected, found }
+}
+
+/// Where each used segment but the last ends, as the next one says, and where all begin.
+fn sealed_ends(used: &[SegmentFile]) -> Result<(Vec<usize>, Vec<Vec<Last>>), OpenError> {
+    let mut ends = Vec::new();
+    let mut bases = Vec::new();
+    for (number, file) in used.iter().enumerate() {
+        let corrupt = |what, expected: String, found: String| {
+            let (path, offset) = (file.path.clone(), SEGMENT_HEADER as u64);
+            OpenError::from(Corruption { file: path, offset, what, expected, found })
+        };
+        let Some(opening) = &file.opening else {
+            return Err(corrupt(
+                "the segment's opening record is damaged, and later segments were written",
+                "an opening record".into(),
+                "none".into(),
+            ));
+        };
+        let end = opening.previous_end as usize;
+        let range = used.get(number.wrapping_sub(1)).map(|before| before.header.segment_bytes);
+        let valid = match range {
+            Some(size) => (SEGMENT_HEADER..=size as usize).contains(&end),
+            None => true,
+        };
+        if !valid {
+            let expected = "an end inside the segment before".into();
+            return Err(corrupt("the opening record can't be", expected, end.to_string()));
+        }
+        if number > 0 {
+            ends.push(end);
+        }
+        bases.push(opening.base.clone());
+    }
+    Ok((ends, bases))
+}
+
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, OpenError> {
+    disk.open(path).and_then(|file| read_all(&*file)).map_err(OpenError::disk(path))
+}
+
+/// The good record at `offset`, if there is one that ends before `limit`.
+pub(crate) fn record_at<'a>(
+    bytes: &'a [u8],
+    header: &SegmentHeader,
+    offset: usize,
+    limit: usize,
+) -> Option<Record<'a>> {
+    if offset + RECORD_HEADER > limit {
+        return None;
+    }
+    let fields = RecordHeader::decode(&bytes[offset..]);
+    let kind = fields.known_kind()?;
+    let synced = fields.synced as usize;
+    let plausible = fields.shard < header.shards
+        && (SEGMENT_HEADER..=offset).contains(&synced)
+        && synced.is_multiple_of(ALIGN);
+    let end = offset.checked_add(record_len(fields.length as usize))?;
+    if !plausible || end > limit {
+        return None;
+    }
+    let record = &bytes[offset..end];
+    if stored_checksum(record) != record_checksum(record, header.generation, offset as u32) {
+        return None;
+    }
+    let start = offset + RECORD_HEADER;
+    let payload = &bytes[start..start + fields.length as usize];
+    Some(Record { offset, header: fields, kind, payload })
+}
+
+/// What good records lie behind a place that holds none.
+fn follows(bytes: &[u8], header: &SegmentHeader, place: usize, limit: usize) -> Follows {
+    let mut follows = Follows::Nothing;
+    let mut offset = place + ALIGN;
+    while offset + RECORD_HEADER <= limit {
+        // Most of a segment is zeros.
+        if u64_at(bytes, offset) == 0 {
+            offset += ALIGN;
+            continue;
+        }
+        if let Some(record) = record_at(bytes, header, offset, limit) {
+            if record.header.synced as usize > place {
+                return Follows::LaterFlush;
+            }
+            follows = Follows::SameFlush;
+        }
+        offset += ALIGN;
+    }
+    follows
+}
+
+struct End {
+    offset: usize,
+    cut: Option<Cut>,
+}
+
+/// One pass over the places of a segment.
+struct Walk<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+    header: &'a SegmentHeader,
+    region: Region,
+    limit: usize,
+    last: Vec<Last>,
+}
+
+impl<'a> Walk<'a> {
+    fn run(&mut self, visit: &mut dyn FnMut(&Record<'a>) -> Result<(), OpenError>) -> Result<End, OpenError> {
+        let mut offset = SEGMENT_HEADER;
+        loop {
+            if self.region == Region::Sealed && offset == self.limit {
+                return Ok(End { offset, cut: None });
+            }
+            if self.region == Region::Last && offset + RECORD_HEADER > self.limit {
+                return Ok(End { offset, cut: None });
+            }
+            let (findings, record) = self.look(offset);
+            match (decide(&findings), record) {
+                (Verdict::Keep, Some(record)) => {
+                    let shard = usize::from(record.header.shard);
+                    if record.kind.is_entry() {
+                        let RecordHeader { index, term, .. } = record.header;
+                        self.last[shard] = Last { index, term };
+                    }
+                    visit(&record)?;
+                    offset += record_len(record.payload.len());
+                }
+                (Verdict::End, _) => return Ok(End { offset, cut: None }),
+                (Verdict::Cut, _) => {
+                    let found = match (findings.bytes, findings.length) {
+                        (Bytes::Blank, _) => "nothing, and records of the same flush behind",
+                        (_, Length::Overruns) => "a record whose length can't be",
+                        (_, Length::Fits) => "a record whose checksum does not hold",
+                    };
+                    let cut = Cut { file: self.path.to_owned(), offset: offset as u64, found };
+                    return Ok(End { offset, cut: Some(cut) });
+                }
+                (Verdict::Corrupt(fault), _) => return Err(self.fault(offset, fault)),
+                (Verdict::Keep, None) => unreachable!("only a good record is kept"),
+            }
+        }
+    }
+
+    fn look(&self, offset: usize) -> (Findings, Option<Record<'a>>) {
+        let mut findings = Findings {
+            region: self.region,
+            bytes: Bytes::Blank,
+            length: Length::Overruns,
+            checksum: Checksum::Bad,
+            order: Order::Broken,
+            follows: Follows::Nothing,
+        };
+        let head = self.bytes.get(offset..(offset + RECORD_HEADER).min(self.limit)).unwrap_or(&[]);
+        if head.iter().any(|byte| *byte != 0) {
+            findings.bytes = Bytes::Written;
+        }
+        let mut good = None;
+        if findings.bytes == Bytes::Written && head.len() == RECORD_HEADER {
+            let header = RecordHeader::decode(head);
+            let len = record_len(header.length as usize);
+            if offset.checked_add(len).is_some_and(|end| end <= self.limit) {
+                findings.length = Length::Fits;
+                let record = &self.bytes[offset..offset + len];
+                let crc = record_checksum(record, self.header.generation, offset as u32);
+                if crc == stored_checksum(record) {
+                    findings.checksum = Checksum::Good;
+                    good = record_at(self.bytes, self.header, offset, self.limit)
+                        .filter(|record| self.is_next(record));
+                    if good.is_some() {
+                        findings.order = Order::Next;
+                    }
+                    return (findings, good);
+                }
+            }
+        }
+        if self.region == Region::Last {
+            findings.follows = follows(self.bytes, self.header, offset, self.limit);
+        }
+        (findings, good)
+    }
+
+    fn is_next(&self, record: &Record<'_>) -> bool {
+        let last = self.last[usize::from(record.header.shard)];
+        let first = record.offset == SEGMENT_HEADER;
+        match record.kind {
+            Kind::Open => first && record.header.index == self.header.sequence,
+            Kind::Entry | Kind::Skip => {
+                !first && record.header.index == last.index + 1 && record.header.term >= last.term
+            }
+            Kind::Vote => !first && record.payload.len() == size_of::<u64>(),
+        }
+    }
+
+    fn fault(&self, offset: usize, fault: Fault) -> OpenError {
+        let head = self.bytes.get(offset..offset + RECORD_HEADER);
+        let fields = head.map(RecordHeader::decode);
+        let (expected, found) = match (fault, fields) {
+            (Fault::Checksum, Some(fields)) => {
+                let record = &self.bytes[offset..offset + record_len(fields.length as usize)];
+                let computed = record_checksum(record, self.header.generation, offset as u32);
+                (format!("checksum {computed:#010x}"), format!("{:#010x}", stored_checksum(record)))
+            }
+            (Fault::Length, Some(fields)) => {
+                (format!("a record that ends before offset {}", self.limit), format!("length {}", fields.length))
+            }
+            (Fault::Order, Some(fields)) => {
+                let last = self.last.get(usize::from(fields.shard));
+                let expected = last.map_or("a known shard".into(), |last| {
+                    format!("index {} of shard {}", last.index + 1, fields.shard)
+                });
+                (expected, format!("{fields:?}"))
+            }
+            _ => ("a record".into(), "nothing".into()),
+        };
+        self.corruption(offset, fault.words(), expected, found)
+    }
+
+    fn corruption(&self, offset: usize, what: &'static str, expected: String, found: String) -> OpenError {
+        let (file, offset) = (self.path.to_owned(), offset as u64);
+        Corruption { file, offset, what, expected, found }.into()
+    }
+}
+
+fn vote(record: &Record<'_>) -> Vote {
+    let RecordHeader { term, index, .. } = record.header;
+    Vote { term, vote: u64_at(record.payload, 0), commit: index }
+}
+
+fn collect_skips(record: &Record<'_>, path: &Path, skips: &mut Vec<SkipMark>) -> Result<(), OpenError> {
+    let stored = codec::decode_stored(record.payload, record.header.schema)
+        .map_err(|error| entry_error(path, record.offset, error))?;
+    for command in stored {
+        if let Action::Skip { index, position, .. } = command.action {
+            skips.push(SkipMark { shard: record.header.shard, index, position });
+        }
+    }
+    Ok(())
+}
+
+fn entry_error(path: &Path, offset: usize, error: codec::DecodeError) -> OpenError {
+    OpenError::Entry { file: path.to_owned(), offset: offset as u64, error }
+}
+
+/// One entry read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredEntry {
+    /// The shard.
+    pub shard: u16,
+    /// The term it was proposed in.
+    pub term: u64,
+    /// The entry.
+    pub entry: engine::Entry,
+    /// What the chains need of secret parts whose key was destroyed.
+    pub erased: Vec<(u32, [u8; 32])>,
+}
+
+/// The entries of the log in its order, those after the snapshot.
+pub struct Entries {
+    disk: Arc<dyn Disk>,
+    sealer: Sealer,
+    files: std::vec::IntoIter<SegmentFile>,
+    after: Vec<u64>,
+    now: Option<(SegmentFile, Vec<u8>, usize)>,
+}
+
+impl Entries {
+    pub(crate) fn new(disk: Arc<dyn Disk>, sealer: Sealer, files: &[SegmentFile], after: Vec<u64>) -> Self {
+        // A segment is not read when the next one begins before the snapshot's end in every shard.
+        let covered = files.windows(2).take_while(|pair| {
+            let base = pair[1].opening.as_ref().map_or(&[][..], |opening| &opening.base);
+            base.iter().zip(&after).all(|(last, after)| last.index <= *after)
+        });
+        let files = files[covered.count()..].to_vec();
+        Self { disk, sealer, files: files.into_iter(), after, now: None }
+    }
+
+    fn next_entry(&mut self) -> Result<Option<RecoveredEntry>, OpenError> {
+        loop {
+            let Some((file, bytes, offset)) = &mut self.now else {
+                let Some(file) = self.files.next() else {
+                    return Ok(None);
+                };
+                let bytes = read(&*self.disk, &file.path)?;
+                self.now = Some((file, bytes, SEGMENT_HEADER));
+                continue;
+            };
+            if *offset >= file.end {
+                self.now = None;
+                continue;
+            }
+            let Some(record) = record_at(bytes, &file.header, *offset, file.end) else {
+                let error = io::Error::other(format!("offset {offset} changed while it was read"));
+                return Err(OpenError::Disk { path: file.path.clone(), error });
+            };
+            let at = *offset;
+            *offset += record_len(record.payload.len());
+            let RecordHeader { shard, term, index, schema, .. } = record.header;
+            if !record.kind.is_entry() || index <= self.after[usize::from(shard)] {
+                continue;
+            }
+            let Decoded { entry, erased } = codec::decode(record.payload, schema, shard, index, &self.sealer)
+                .map_err(|error| entry_error(&file.path, at, error))?;
+            return Ok(Some(RecoveredEntry { shard, term, entry, erased }));
+        }
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<RecoveredEntry, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_entry().transpose()
+    }
+}

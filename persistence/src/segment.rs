@@ -1,0 +1,196 @@
+//! Segment files: their names, their opening record, and the helper that makes them ready ahead of need.
+//!
+//! A segment is filled with zeros (or is an old one used again), its header durable, before it gets its name; so a
+//! file with a segment's name always had a good header, and writing records never changes a file's length.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use crate::HistoryId;
+use crate::disk::{Disk, DiskFile};
+use crate::format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
+use crate::keys::Random;
+
+/// Zeros that follow the last record of every flush, where there is room: the mark of the log's end.
+pub(crate) const END_MARK: usize = RECORD_HEADER;
+/// How much is written at once while a segment is filled.
+const FILL: usize = 256 << 10;
+/// How many old segments wait to be used again; more are removed.
+const FREE_MAX: usize = 2;
+
+/// The last record of a shard up to some place of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub struct Last {
+    /// Its index; 0 for none.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster: u128,
+    pub(crate) history: HistoryId,
+    pub(crate) shards: u16,
+}
+
+/// Payload of the opening record of a segment, schema 1.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub(crate) struct Opening {
+    /// Where the records of the segment before end; 0 in the first segment.
+    pub(crate) previous_end: u32,
+    /// Where each shard stood when this segment was begun.
+    pub(crate) base: Vec<Last>,
+}
+
+pub(crate) fn name(sequence: u64) -> String {
+    format!("{sequence:016x}.seg")
+}
+
+pub(crate) fn sequence_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// A segment that nothing was written to yet.
+pub(crate) struct Prepared {
+    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) header: SegmentHeader,
+}
+
+/// Why a segment could not be made ready.
+#[derive(Debug)]
+pub(crate) enum MakeError {
+    /// There is no space, or no descriptor: later there may be.
+    NoSpace(io::Error),
+    /// The disk failed: stop.
+    Fatal(io::Error),
+}
+
+/// Makes segments ready. Used by one thread.
+pub(crate) struct SegmentMaker {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) segment_bytes: u32,
+    pub(crate) random: Random,
+    free: VecDeque<u64>,
+}
+
+impl SegmentMaker {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        segment_bytes: u32,
+        random: Random,
+    ) -> Self {
+        let free = VecDeque::new();
+        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, free }
+    }
+
+    /// Takes over a segment whose records are no longer needed. Oldest first, so that no hole appears.
+    pub(crate) fn retire(&mut self, sequence: u64) -> Result<(), MakeError> {
+        if self.free.len() < FREE_MAX {
+            // The log stops at the oldest segment it keeps, so the file may stay under its name until it is used.
+            self.free.push_back(sequence);
+            return Ok(());
+        }
+        self.free.push_back(sequence);
+        let oldest = self.free.pop_front().expect("one was pushed");
+        self.disk.remove(&self.dir.join(name(oldest))).map_err(kind)?;
+        self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)
+    }
+
+    /// Makes segment `sequence` with room for `size` bytes; replaces one that was made ready before.
+    pub(crate) fn make(&mut self, sequence: u64, size: u32) -> Result<Prepared, MakeError> {
+        let mut generation = [0; 8];
+        (self.random)(&mut generation);
+        let header = SegmentHeader {
+            cluster: self.identity.cluster,
+            history: self.identity.history,
+            sequence,
+            generation: u64::from_le_bytes(generation),
+            segment_bytes: size,
+            shards: self.identity.shards,
+        };
+        let aside = self.dir.join(format!("{sequence:016x}.new"));
+        let path = self.dir.join(name(sequence));
+        let recycled = if size == self.segment_bytes { self.recycle(&aside)? } else { None };
+        let made = match recycled {
+            Some(file) => {
+                write_header(&*file, &header).and_then(|()| file.sync_data().map_err(kind)).map(|()| file)
+            }
+            None => self.fill(&aside, &header),
+        };
+        let file = match made {
+            Ok(file) => file,
+            Err(MakeError::NoSpace(error)) => {
+                // Give back what was taken, so that records that fit elsewhere and snapshots find space.
+                let removed = self.disk.remove(&aside);
+                removed.or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(MakeError::Fatal(error)),
+                })?;
+                return Err(MakeError::NoSpace(error));
+            }
+            Err(fatal) => return Err(fatal),
+        };
+        self.disk.rename(&aside, &path).map_err(kind)?;
+        self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+        Ok(Prepared { file, header })
+    }
+
+    /// Takes an old segment of the usual size out of the log and opens it under a name aside.
+    fn recycle(&mut self, aside: &Path) -> Result<Option<Box<dyn DiskFile>>, MakeError> {
+        while let Some(old) = self.free.pop_front() {
+            let path = self.dir.join(name(old));
+            self.disk.rename(&path, aside).map_err(kind)?;
+            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+            let file = self.disk.open(aside).map_err(kind)?;
+            if file.len().map_err(kind)? == u64::from(self.segment_bytes) {
+                return Ok(Some(file));
+            }
+            self.disk.remove(aside).map_err(kind)?;
+        }
+        Ok(None)
+    }
+
+    fn fill(&self, path: &Path, header: &SegmentHeader) -> Result<Box<dyn DiskFile>, MakeError> {
+        let file = self.disk.create(path).map_err(kind)?;
+        write_header(&*file, header)?;
+        let zeros = vec![0; FILL];
+        let size = header.segment_bytes as usize;
+        let mut offset = SEGMENT_HEADER + END_MARK;
+        while offset < size {
+            // Writes end at multiples of FILL, so that the device sees whole pages.
+            let end = ((offset / FILL + 1) * FILL).min(size);
+            file.write_at(offset as u64, &[&zeros[..end - offset]]).map_err(kind)?;
+            offset = end;
+        }
+        // Also the length, which records never change again.
+        file.sync_all().map_err(kind)?;
+        Ok(file)
+    }
+}
+
+/// Writes a segment's header, and the mark that no record follows.
+fn write_header(file: &dyn DiskFile, header: &SegmentHeader) -> Result<(), MakeError> {
+    file.write_at(0, &[&header.encode()[..], &[0; END_MARK]]).map_err(kind)
+}
+
+/// A file that is not in use yet may fail for want of space; everything else is a failing disk.
+fn kind(error: io::Error) -> MakeError {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MakeError::NoSpace(error),
+        _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => MakeError::NoSpace(error),
+        _ => MakeError::Fatal(error),
+    }
+}
