@@ -327,16 +327,31 @@ impl Engine {
 
     /// What was answered under a key.
     pub fn recall(&self, key: Key) -> Option<Recall> {
-        let key_at = |place: Place| match place.lot {
-            0 => Some(self.kept(place).key),
-            _ => self.record(place).1.key(),
-        };
-        let place =
-            self.keys.find(key.scoped, |place| key_at(place).is_some_and(|found| found.scoped == key.scoped))?;
-        if key_at(place) != Some(key) {
+        let place = self.place_of(key.scoped)?;
+        if self.key_at(place) != Some(key) {
             return Some(Recall::Reused);
         }
-        Some(Recall::Reply(match place.lot {
+        Some(Recall::Reply(self.reply_at(place)))
+    }
+
+    /// What was answered under a key, whatever the body was: for who asks what became of a request.
+    pub fn recorded(&self, scoped: u128) -> Option<Reply> {
+        self.place_of(scoped).map(|place| self.reply_at(place))
+    }
+
+    fn key_at(&self, place: Place) -> Option<Key> {
+        match place.lot {
+            0 => Some(self.kept(place).key),
+            _ => self.record(place).1.key(),
+        }
+    }
+
+    fn place_of(&self, scoped: u128) -> Option<Place> {
+        self.keys.find(scoped, |place| self.key_at(place).is_some_and(|found| found.scoped == scoped))
+    }
+
+    fn reply_at(&self, place: Place) -> Reply {
+        match place.lot {
             0 => {
                 let Kept { at, request, ref answer, .. } = *self.kept(place);
                 Reply { answer: answer.clone(), at, request, replayed: true }
@@ -346,7 +361,7 @@ impl Engine {
                 let answer = lot.recorded_answer(record);
                 Reply { answer, at: record.at(), request: record.request(), replayed: true }
             }
-        }))
+        }
     }
 
     /// Handles the deadlines due at `at` or before, in order, each at its own time.
@@ -478,12 +493,11 @@ impl Engine {
             price: offer.price,
         };
         let checked = check_bid(tender, lot, bidder.as_ref(), envelope, offer);
-        let (record, answer) = match (checked, bidder) {
+        let (index, answer) = match (checked, bidder) {
             (Ok(price), Some(bidder)) => {
                 let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
-                let answer = take_bid(tender, lot, bidder, price, &mut flow);
-                let ranks = tender.lots[lot].ranks(bidder.number).expect("the bid stands");
-                (Record::accepted(&sent, answer.seq, ranks, answer.max_next), Answer::Bid(answer))
+                let (index, answer) = take_bid(tender, lot, bidder, price, &sent, &mut flow);
+                (index, Answer::Bid(answer))
             }
             (refused, bidder) => {
                 let refusal = refused.err().unwrap_or(Refusal::NotAdmitted);
@@ -494,11 +508,11 @@ impl Engine {
                 }
                 let refused = tender.lots[lot].refused(refusal, bidder.as_ref());
                 let Refused { seq, closes_at, max_next, .. } = refused;
-                (Record::refused(&sent, refusal, seq, closes_at, max_next), Answer::Refused(refused))
+                let record = Record::refused(&sent, refusal, seq, closes_at, max_next);
+                (tender.lots[lot].history.push(record), Answer::Refused(refused))
             }
         };
         let it = &mut tender.lots[lot];
-        let index = it.history.push(record);
         if it.history.is_tight() && !it.is_tight {
             it.is_tight = true;
             self.tight.push((place as u32, lot as u16));
@@ -628,14 +642,15 @@ fn check_bid(
     Ok(price)
 }
 
-/// Lets a checked bid stand; nothing here can refuse.
+/// Lets a checked bid stand; nothing here can refuse. The answer, and its place in the lot's history.
 fn take_bid<S: Sink>(
     tender: &mut Tender,
     lot: usize,
     bidder: Bidder,
     price: crate::Price,
+    sent: &Sent,
     flow: &mut Flow<'_, S>,
-) -> BidAnswer {
+) -> (u32, BidAnswer) {
     let number = bidder.number;
     let it = &mut tender.lots[lot];
     let face = it.face();
@@ -648,16 +663,20 @@ fn take_bid<S: Sink>(
         events.push(extended);
         tender.set_end(lot, flow.deadlines);
     }
-    let board = before != Some(price);
-    tender.step(lot, &face, board, events, flow);
-    let it = &tender.lots[lot];
-    BidAnswer {
+    // The standing bid points into the history, so the record is there before anybody is shown the step.
+    let it = &mut tender.lots[lot];
+    let ranks = it.ranks(number).expect("the bid stands");
+    let max_next = it.max_next(&bidder);
+    let index = it.history.push(Record::accepted(sent, seq, ranks, max_next));
+    let answer = BidAnswer {
         lot: it.id,
         bidder: number,
         price,
         price_scale: it.rules.price_scale,
         seq,
-        ranks: it.ranks(number).filter(|_| it.rules.rank),
-        max_next: it.max_next(&bidder),
-    }
+        ranks: it.rules.rank.then_some(ranks),
+        max_next,
+    };
+    tender.step(lot, &face, before != Some(price), events, flow);
+    (index, answer)
 }
