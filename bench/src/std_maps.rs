@@ -230,7 +230,8 @@ impl PeerLot {
         {
             return Err(Refusal::StepTooLarge);
         }
-        if let (Some(guard), MaxNext::At(max), false) = (self.rules.guard, self.max_next(bidder.number), *confirm) {
+        if let (Some(guard), MaxNext::At(max), false) = (self.rules.guard, self.max_next(bidder.number), *confirm)
+        {
             let least = i128::from(max.0) * i128::from(guard.denominator - guard.numerator);
             if i128::from(price.0) * i128::from(guard.denominator) <= least {
                 return Err(Refusal::DropTooLarge);

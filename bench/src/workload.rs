@@ -1,8 +1,8 @@
 //! Bids on many open lots, as a log would hold them: the same on every run. Makes entries, applies none of its bids.
 
 use engine::{
-    Access, Action, Command, Decimal, Engine, Entry, Envelope, Format, Item, Key, LotId, LotMode, LotSpec, LogTime,
-    OrganisationId, OvertimeSpec, RequestId, ReserveSpec, RulesSpec, TenderId, TenderSpec,
+    Access, Action, Command, Decimal, Engine, Entry, Envelope, Format, Item, Key, LogTime, LotId, LotMode,
+    LotSpec, OrganisationId, OvertimeSpec, RequestId, ReserveSpec, RulesSpec, TenderId, TenderSpec,
 };
 
 /// Bidders of each tender; each bids in every lot.
