@@ -118,13 +118,11 @@ fn main() -> Result<()> {
     let append = log_append::measure(&place("append")?, size.appends.0, size.appends.1)?;
     bar.inc(1);
     begin("socket, 1 in flight");
-    let one =
-        runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one.0, size.one.1, record))?;
+    let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one.0, size.one.1, record))?;
     bar.inc(1);
     begin("socket, 64 in flight");
     let (rounds, time) = size.many;
-    let many =
-        runtime.block_on(socket::many_in_flight(&program, &place("many")?, 64, rounds, time, &sealer))?;
+    let many = runtime.block_on(socket::many_in_flight(&program, &place("many")?, 64, rounds, time, &sealer))?;
     bar.finish_and_clear();
 
     let machine = Machine::here(folder.path());
@@ -206,7 +204,11 @@ fn page(results: &Results) -> Result<String> {
     let overhead = codec.iter().map(|row| row.overhead).max().unwrap_or(0);
     writeln!(text, "| ≤ 48 bytes a record beside its payload | {overhead} | {} |", verdict(overhead <= 48))?;
     let ratio = one.ratio();
-    writeln!(text, "| socket bid, 1 in flight, ≤ 1.5 × (trip + raw flush) | {ratio:.2} × | {} |", verdict(ratio <= 1.5))?;
+    writeln!(
+        text,
+        "| socket bid, 1 in flight, ≤ 1.5 × (trip + raw flush) | {ratio:.2} × | {} |",
+        verdict(ratio <= 1.5)
+    )?;
     let share = many.flushes_per_s / many.raw_flushes_per_s;
     writeln!(
         text,

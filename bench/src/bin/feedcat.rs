@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -47,13 +47,21 @@ async fn main() -> Result<()> {
     let hello = json!({ "id": 0, "op": "hello", "d": hello });
     socket.send(Message::text(hello.to_string())).await?;
 
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let (typed, mut lines) = mpsc::unbounded_channel();
+    // Blocks on the terminal; the process ends without waiting for it.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if typed.send(line).is_err() {
+                return;
+            }
+        }
+    });
     let mut typing = true;
     let end = tokio::time::sleep(Duration::MAX);
     tokio::pin!(end);
     loop {
         tokio::select! {
-            line = lines.next_line(), if typing => match line? {
+            line = lines.recv(), if typing => match line {
                 Some(line) if line.trim().is_empty() => {}
                 Some(line) => socket.send(Message::text(line)).await?,
                 None => {
