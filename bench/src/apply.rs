@@ -10,7 +10,10 @@ use engine::{Engine, Entry, Lot, Reply, Sink, Step, Tender};
 
 use crate::allocations;
 use crate::std_maps::{PeerSink, StdMaps};
-use crate::workload::{BATCH, Workload};
+use crate::workload::{BATCH, BIDDERS, Workload};
+
+/// Fewest entries before anything is measured: a lot whose history is short still grows it within an entry.
+const WARM_UP: usize = 100;
 
 /// The numbers of open lots that are measured.
 pub const LOTS: [usize; 4] = [1, 1_000, 10_000, 100_000];
@@ -113,7 +116,7 @@ pub fn measure(lots: usize, rounds: usize, entries: usize) -> Row {
     let (mut workload, mut engine) = Workload::new(lots);
     let mut peer = StdMaps::like(&engine);
     let mut sink = Swallow::default();
-    let mut warm = (lots * 8).div_ceil(BATCH).max(entries);
+    let mut warm = (lots * usize::from(BIDDERS)).div_ceil(BATCH).max(WARM_UP);
     while warm > 0 {
         let some = workload.entries(warm.min(1_000));
         warm -= some.len();

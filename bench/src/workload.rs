@@ -128,7 +128,7 @@ impl Workload {
         let lot = (random % self.lots.len() as u64) as usize;
         let bidder = (self.next_random() % u64::from(BIDDERS)) as u16;
         let price = &mut self.prices[lot * usize::from(BIDDERS) + usize::from(bidder)];
-        if (random >> 32) % REFUSED_OF != 0 {
+        if !(random >> 32).is_multiple_of(REFUSED_OF) {
             *price -= 5 + ((random >> 40) % 10) as i64;
         }
         let price = Decimal { mantissa: *price, scale: 2 };
