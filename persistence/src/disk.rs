@@ -44,8 +44,6 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
     /// Writes all parts, one after another, at `offset`. Durable only after a sync.
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
-    /// Cuts or lengthens (with zeros) the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes data durable, and of the metadata what is needed to read it. An error is final: what was not synced
     /// may be lost whatever a later sync says.
     fn sync_data(&self) -> io::Result<()>;
@@ -177,10 +175,6 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
