@@ -59,8 +59,8 @@ pub struct Engine {
     pub(crate) nowhere: Vec<Kept>,
     /// Commands that panicked once; never part of the state.
     passed: BTreeSet<(u64, u32)>,
-    /// Lots whose history wants room.
-    tight: Vec<(u32, u16)>,
+    /// Lots with new records since the last upkeep.
+    touched: Vec<(u32, u16)>,
 }
 
 fn hash(id: TenderId) -> u64 {
@@ -161,13 +161,13 @@ impl Engine {
 
     /// Makes room between batches, so that applying a bid allocates nothing.
     pub fn maintain(&mut self) {
-        while let Some((tender, lot)) = self.tight.pop() {
+        while let Some((tender, lot)) = self.touched.pop() {
             let lot = &mut self.tenders[tender as usize].lots[usize::from(lot)];
-            lot.is_tight = false;
+            lot.is_touched = false;
             lot.history.maintain();
         }
-        if self.tight.capacity() < 1_024 {
-            self.tight.reserve_exact(1_024);
+        if self.touched.capacity() < 1_024 {
+            self.touched.reserve_exact(1_024);
         }
         self.keys.maintain();
     }
@@ -513,9 +513,9 @@ impl Engine {
             }
         };
         let it = &mut tender.lots[lot];
-        if it.history.is_tight() && !it.is_tight {
-            it.is_tight = true;
-            self.tight.push((place as u32, lot as u16));
+        if !it.is_touched {
+            it.is_touched = true;
+            self.touched.push((place as u32, lot as u16));
         }
         if let Some(key) = envelope.key {
             self.keys.insert(key.scoped, Place { tender: place as u32, lot: lot as u16 + 1, index });

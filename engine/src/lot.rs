@@ -29,8 +29,8 @@ pub struct Lot {
     pub(crate) book: Book,
     pub(crate) history: History,
     pub(crate) award: Option<Award>,
-    /// Whether upkeep of the history is asked for.
-    pub(crate) is_tight: bool,
+    /// Whether the history has grown since the last upkeep.
+    pub(crate) is_touched: bool,
 }
 
 /// The clock of a lot.
@@ -135,7 +135,7 @@ impl Lot {
             book: Book::default(),
             history: History::default(),
             award: None,
-            is_tight: false,
+            is_touched: false,
         }
     }
 
