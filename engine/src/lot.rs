@@ -330,6 +330,8 @@ impl Lot {
 
     /// A refusal as its sender is told it; `max_next` only for bidders.
     pub(crate) fn refused(&self, refusal: Refusal, bidder: Option<&Bidder>) -> Refused {
+        // Nothing would ever be taken from the buyer, also where it admitted itself.
+        let bidder = bidder.filter(|_| refusal != Refusal::OwnTender);
         Refused {
             refusal,
             lot: Some(self.id),
