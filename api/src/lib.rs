@@ -4,5 +4,6 @@ pub mod body;
 pub mod demo;
 pub mod feed;
 pub mod render;
+pub mod simulate;
 pub mod text;
 pub mod web;
