@@ -15,6 +15,8 @@ pub mod floor;
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "load")]
+pub mod log_append;
+#[cfg(feature = "load")]
 pub mod machine;
 #[cfg(feature = "load")]
 pub mod plot;

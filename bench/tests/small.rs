@@ -1,7 +1,10 @@
 //! Every benchmark once in small: both sides of each comparison do the same work and agree about it. No times.
 
+use std::sync::Arc;
+
 use bench::apply::{self, Swallow, on_engine, on_peer};
 use bench::codec;
+use bench::log_append;
 use bench::std_maps::{PeerSink, StdMaps};
 use bench::workload::{BATCH, Workload};
 use engine::{Answer, Lot, Refusal, Reply, Sink, Step, Tender};
@@ -102,4 +105,20 @@ fn the_peer_meets_the_same_bids() {
     let spent = on_peer(&mut peer, &workload.entries(5), &mut sink);
     assert_eq!(sink.replies as usize, 5 * BATCH);
     assert!(sink.steps > 0 && spent.apply > 0, "maps allocate");
+}
+
+#[test]
+fn the_row_of_log_append_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder for the log");
+    let row = log_append::measure(folder.path(), 2, 5).expect("the log appends");
+    for (name, histogram) in row.lines() {
+        assert_eq!(histogram.len(), 10, "{name}");
+    }
+    assert!(row.bytes > 100 && row.ratio() > 0.0 && row.thread_ratio() > 0.0);
+    // What was appended is a log: it opens, and holds every bid.
+    let options = persistence::Options::new(folder.path().join("data"), folder.path().join("keys"));
+    let (_log, recovered) = persistence::Log::open(Arc::new(persistence::RealDisk), options).expect("it opens");
+    let entries: Vec<_> = recovered.entries().map(|entry| entry.expect("an entry is read")).collect();
+    assert_eq!(entries.len() as u64, recovered.last[1].index);
+    assert!(entries.len() >= 20);
 }
