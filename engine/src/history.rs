@@ -210,6 +210,16 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Reads which chunk takes the next record; the value says nothing.
+    pub fn peek_tail(&self) -> u64 {
+        self.chunks.get(self.tail).map_or(0, |chunk| u64::from(chunk.size))
+    }
+
+    /// Reads the newest record of that chunk, beside which the next will lie; the value says nothing.
+    pub fn peek_newest(&self) -> u64 {
+        self.chunks.get(self.tail).and_then(|chunk| chunk.records.last()).map_or(0, |record| record.body)
+    }
+
     pub fn len(&self) -> u32 {
         self.len
     }
