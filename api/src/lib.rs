@@ -3,7 +3,7 @@
 pub mod body;
 pub mod demo;
 pub mod feed;
+pub mod node;
 pub mod render;
-pub mod simulate;
 pub mod text;
 pub mod web;

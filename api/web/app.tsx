@@ -38,9 +38,9 @@ function App() {
         {t.skip}
       </a>
       <header class="bar">
-        <a class="brand" href="/" aria-label={t.name}>
+        <a class="brand" href="/">
           <span class="mark" aria-hidden="true" />
-          <span class={who == null ? "" : "name"}>{t.name}</span>
+          {t.name}
         </a>
         <Connection />
         {who != null ? (

@@ -29,7 +29,6 @@ mod disk;
 mod error;
 pub mod faulty;
 mod format;
-pub mod inspect;
 mod keys;
 mod leaf;
 mod log;

@@ -33,7 +33,7 @@ pub struct Options {
     pub keys_dir: PathBuf,
     /// Size of new segments, [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`] bytes, a multiple of 4096.
     pub segment_bytes: u32,
-    /// Shards, the system shard included; fixed when the folder is made.
+    /// Shards of a new folder, the system shard included; an old folder keeps the number it was made with.
     pub shards: u16,
     /// The cluster the folder must belong to; none: a new folder gets a new one, an old one keeps its own.
     pub cluster: Option<u128>,
@@ -190,20 +190,16 @@ impl Log {
             io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.clone() },
             _ => OpenError::Disk { path: dir.clone(), error },
         })?;
-        // Names that a killed process left in the cache must not go with the next power cut, once they are relied on.
-        disk.sync_dir(dir).map_err(OpenError::disk(dir))?;
         let (meta, keys) = folder(&disk, &options)?;
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let sealer = Sealer::new(Arc::new(keys), meta.cluster);
 
         let snapshots = Snapshots::new(Arc::clone(&disk), dir.join("snapshots"), sealer.clone(), identity);
         disk.create_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
-        disk.sync_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
         let mut sound = snapshots.sound()?;
         let log_dir = dir.join("log");
         disk.create_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         remove_leftovers(&*disk, &log_dir)?;
-        disk.sync_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         let scan = scan(&*disk, &log_dir, identity, true)?;
         check_snapshots(&scan, &sound, &log_dir)?;
 
@@ -673,10 +669,6 @@ fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenE
         if let Some(expected) = options.cluster.filter(|cluster| *cluster != meta.cluster) {
             let (expected, found) = (crate::uuid_text(expected), crate::uuid_text(meta.cluster));
             return Err(OpenError::Foreign { file, what: "cluster", expected, found });
-        }
-        if meta.shards != options.shards {
-            let (expected, found) = (options.shards.to_string(), meta.shards.to_string());
-            return Err(OpenError::Foreign { file, what: "number of shards", expected, found });
         }
         let keys = open(false)?;
         if check(&keys, meta.cluster) != meta.key_check {

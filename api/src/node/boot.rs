@@ -1,0 +1,208 @@
+//! The start of a node: opens the log, replays it, passes by what panicked before, and starts the threads.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::bounded;
+use engine::{Action, LogTime};
+use persistence::{
+    Chains, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry, SkipMark, Solo, system_random,
+};
+
+use super::clock::LeaderClock;
+use super::core::{Core, CoreParts, Shared, Submission, system_command};
+use super::machine::{Machine, SYSTEM_SHARD};
+use super::snapshots::{self, Snapshotter};
+use super::stamp::Stamps;
+use super::view::{ViewShard, Views};
+use super::{Inner, Node, NodeOptions, RING, VIEW_QUEUE};
+use crate::feed::Hub;
+
+/// Why a node can't start. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Data folder, keys or log.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A snapshot that passed its checksums can't be understood.
+    #[error(
+        "snapshot {number} can't be loaded: {why}. Start the program that wrote it, or move the file away: the older one and the log give the same state"
+    )]
+    Snapshot {
+        /// The snapshot's number.
+        number: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The system refused a thread.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// See [`Node::start`].
+pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
+    let began = Instant::now();
+    let layout = Options {
+        dir: options.data.clone(),
+        keys_dir: options.keys.clone(),
+        segment_bytes: options.segment_bytes,
+        shards: options.shards + 1,
+        cluster: None,
+        random: system_random,
+    };
+    let (log, recovered) = Log::open(Arc::new(RealDisk), layout)?;
+    for cut in &recovered.cuts {
+        tracing::warn!(
+            "{}, offset {}: {}; nobody was answered for it, so it was cut",
+            cut.file.display(),
+            cut.offset,
+            cut.found
+        );
+    }
+    let (shards, poisoned) = replay(&recovered, hub)?;
+    let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
+    tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
+
+    let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
+    let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
+    let clock = Arc::new(LeaderClock::new(last));
+    let shared = Arc::new(Shared {
+        stamps: Stamps::new(Arc::clone(&clock)),
+        clock,
+        applied: machines.iter().map(|machine| AtomicU64::new(machine.index())).collect(),
+        read_only: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
+        log_bytes: Arc::default(),
+    });
+    let views = Views::new(shards);
+    let (ring, submissions) = bounded(RING);
+    let (to_view, committed) = bounded(VIEW_QUEUE);
+    let log = LogThread::spawn(log).map_err(BootError::Thread)?;
+    let snapshotter = Snapshotter {
+        views: Arc::clone(&views),
+        snapshots: recovered.snapshots.clone(),
+        truncator: log.truncator().expect("the log thread has just started"),
+        log_bytes: Arc::clone(&shared.log_bytes),
+        every_bytes: options.snapshot_bytes,
+    };
+    let core = Core::new(CoreParts {
+        machines,
+        ring: submissions,
+        replicator: Box::new(Solo::new(recovered.last.iter().map(|last| last.index), recovered.term)),
+        log,
+        sealer: recovered.sealer.clone(),
+        view: to_view,
+        shared: Arc::clone(&shared),
+    });
+
+    let now = shared.clock.now();
+    for shard in 1..=options_shards(&recovered) {
+        submit(&ring, shard, Action::Takeover { planned: false }, now);
+    }
+    for (mark, place) in poisoned {
+        tracing::error!(
+            "Command {} of entry {} of shard {} is passed by: {place}",
+            mark.position,
+            mark.index,
+            mark.shard
+        );
+        let skip = Action::Skip { index: mark.index, position: mark.position, place };
+        submit(&ring, mark.shard, skip, now);
+    }
+    let (tell, told) = bounded(1);
+    let settle = Submission::Settle(Box::new(move || {
+        let _gone = tell.send(());
+    }));
+    ring.send(settle).expect("the ring has room and a reader");
+
+    let (stop_snapshots, stopped) = bounded(0);
+    let threads = vec![
+        spawn("snapshots", move || snapshotter.run(&stopped))?,
+        spawn("core", move || core.run())?,
+        spawn("view", {
+            let views = Arc::clone(&views);
+            move || views.run(&committed)
+        })?,
+    ];
+    // Served only once everybody knows that nobody served.
+    told.recv().expect("the core settles what it took");
+    while !shared.applied.iter().zip(views.indexes()).all(|(core, view)| view >= core.load(Ordering::Acquire)) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let inner = Inner {
+        ring,
+        shared,
+        keys: Arc::clone(recovered.sealer.keys()),
+        epoch: recovered.history.to_string(),
+        node: options.node,
+        tender_shards: views.tender_shards(),
+        views,
+        stop_snapshots: Mutex::new(Some(stop_snapshots)),
+        threads: Mutex::new(threads),
+    };
+    Ok(Node { inner: Arc::new(inner) })
+}
+
+fn options_shards(recovered: &Recovered) -> u16 {
+    recovered.last.len() as u16 - 1
+}
+
+fn submit(ring: &crossbeam::channel::Sender<Submission>, shard: u16, action: Action, now: LogTime) {
+    let command = system_command(action, now);
+    ring.send(Submission::Command { shard, command, answer: None }).expect("the ring is empty and has a reader");
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(BootError::Thread)
+}
+
+/// A command whose apply panicked, and where.
+type Poison = (SkipMark, String);
+
+/// The shards as the log says, and what panicked in the replay and was not known to.
+fn replay(recovered: &Recovered, hub: &Hub) -> Result<(Vec<ViewShard>, Vec<Poison>), BootError> {
+    let mut poisoned: Vec<Poison> = Vec::new();
+    loop {
+        let mut shards = load(recovered, hub)?;
+        let skips: BTreeSet<_> = recovered
+            .skips
+            .iter()
+            .chain(poisoned.iter().map(|(mark, _)| mark))
+            .map(|mark| (mark.shard, mark.index, mark.position))
+            .collect();
+        for (shard, index, position) in skips {
+            shards[usize::from(shard)].machine.pass_by(index, position);
+        }
+        match replay_once(recovered, &mut shards)? {
+            None => return Ok((shards, poisoned)),
+            Some(found) => poisoned.push(found),
+        }
+    }
+}
+
+fn load(recovered: &Recovered, hub: &Hub) -> Result<Vec<ViewShard>, BootError> {
+    if let Some(snapshot) = &recovered.snapshot {
+        return snapshots::restore(snapshot, hub)
+            .map_err(|why| BootError::Snapshot { number: snapshot.number(), why });
+    }
+    let numbers = SYSTEM_SHARD..recovered.last.len() as u16;
+    Ok(numbers.map(|number| ViewShard::new(Machine::new(number), Chains::new(), 0, hub)).collect())
+}
+
+/// Applies everything after the snapshot. A panic answers where: the caller begins again and passes it by.
+fn replay_once(recovered: &Recovered, shards: &mut [ViewShard]) -> Result<Option<Poison>, BootError> {
+    for entry in recovered.entries() {
+        let RecoveredEntry { shard: number, term, entry, erased } = entry?;
+        let shard = &mut shards[usize::from(number)];
+        if catch_unwind(AssertUnwindSafe(|| shard.apply(&entry, term, &erased))).is_err() {
+            let position = shard.replied();
+            let place = format!("its apply panicked in a replay of {} commands", entry.commands.len());
+            return Ok(Some((SkipMark { shard: number, index: entry.index, position }, place)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,281 @@
+//! The node: the threads that order, log, apply and show, and the handle that the edge talks to.
+//!
+//! The edge (REST, feed) stamps a command and submits it; the answer comes when the command is durable and applied.
+//! Reads go to the view, a second replica that follows the core. Nothing here knows HTTP.
+
+mod boot;
+mod clock;
+mod core;
+mod machine;
+mod snapshots;
+mod stamp;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, TrySendError};
+use engine::{Action, Command, LogTime, LotId, Reply, TenderId};
+use persistence::Keys;
+
+pub use self::boot::BootError;
+pub use self::clock::{LeaderClock, Slew};
+pub use self::machine::{Machine, SYSTEM_SHARD};
+pub use self::stamp::{Stamp, Stamps};
+pub use self::view::{Behind, View, ViewShard, Views};
+
+use self::core::{Shared, Submission};
+use crate::feed::Hub;
+
+/// Commands that may wait in the ring; one more is answered `busy`.
+const RING: usize = 8_192;
+/// Applied entries that may wait for the view; then the core waits for it.
+const VIEW_QUEUE: usize = 4_096;
+
+/// Where and how a node keeps its state.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The folder of the keys.
+    pub keys: PathBuf,
+    /// How many shards hold tenders; counts at the first start only.
+    pub shards: u16,
+    /// Bytes of a log segment.
+    pub segment_bytes: u32,
+    /// A snapshot is taken after so many bytes of log.
+    pub snapshot_bytes: u64,
+    /// This node's number, part of every command it takes.
+    pub node: u16,
+}
+
+/// Why a command was not decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Too many commands wait already. Certainly not taken.
+    #[error("too many commands are waiting")]
+    Busy,
+    /// The node stops. Certainly not taken.
+    #[error("the node is stopping")]
+    Draining,
+    /// The disk is full. Certainly not taken.
+    #[error("the disk is full")]
+    ReadOnly,
+    /// It may have been taken: send it again under the same key, or ask.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+}
+
+struct Inner {
+    ring: Sender<Submission>,
+    shared: Arc<Shared>,
+    views: Arc<Views>,
+    keys: Arc<Keys>,
+    epoch: String,
+    node: u16,
+    tender_shards: u16,
+    /// Closing it ends the snapshot thread.
+    stop_snapshots: Mutex<Option<Sender<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The handle on a running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+impl Node {
+    /// Recovers the state in `options.data` and serves it. Blocks until everything of the log is applied and the
+    /// interruption is logged.
+    ///
+    /// `hub` gets the windows of all lots and is told which sign-ins end.
+    ///
+    /// # Errors
+    /// [`BootError`] says what is wrong with folder, keys, snapshot or log, and what to do.
+    pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Self, BootError> {
+        boot::start(options, hub)
+    }
+
+    /// Stamps a command whose last byte has just been read. Deadlines wait for it: submit or drop it soon, and wait
+    /// for nothing slow in between.
+    pub fn stamp(&self) -> Stamp {
+        self.inner.shared.stamps.take()
+    }
+
+    /// Submits a command and waits until it is durable and applied.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; all but `OutcomeUnknown` mean that it was certainly not taken.
+    pub async fn submit(&self, stamp: Stamp, command: Command) -> Result<Reply, SubmitError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.submit_with(stamp, command, move |result| {
+            // Whoever asked may have gone; the decision stands all the same.
+            let _gone = answer.send(result);
+        });
+        answered.await.unwrap_or(Err(SubmitError::OutcomeUnknown))
+    }
+
+    /// Submits a command; `answer` gets the result, mostly on the core thread: it must only hand it on.
+    pub fn submit_with(
+        &self,
+        stamp: Stamp,
+        mut command: Command,
+        answer: impl FnOnce(Result<Reply, SubmitError>) + Send + 'static,
+    ) {
+        let shared = &self.inner.shared;
+        if shared.draining.load(Ordering::Relaxed) {
+            return answer(Err(SubmitError::Draining));
+        }
+        if shared.read_only.load(Ordering::Relaxed) {
+            return answer(Err(SubmitError::ReadOnly));
+        }
+        command.envelope.at = stamp.at();
+        command.envelope.node = self.inner.node;
+        if command.secret.is_some() {
+            command.envelope.salt = salt();
+        }
+        let shard = self.shard_of(&command.action);
+        let submission = Submission::Command { shard, command, answer: Some(Box::new(answer)) };
+        if let Err(error) = self.inner.ring.try_send(submission) {
+            let (submission, why) = match error {
+                TrySendError::Full(submission) => (submission, SubmitError::Busy),
+                TrySendError::Disconnected(submission) => (submission, SubmitError::Draining),
+            };
+            if let Submission::Command { answer: Some(answer), .. } = submission {
+                answer(Err(why));
+            }
+        }
+        drop(stamp);
+    }
+
+    /// The view, once it holds everything that this node has answered.
+    ///
+    /// # Errors
+    /// [`Behind`] when it takes longer than a second.
+    pub async fn read(&self) -> Result<View, Behind> {
+        let answered: Vec<u64> =
+            self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).collect();
+        self.inner.views.wait(&answered).await?;
+        Ok(self.view())
+    }
+
+    /// The view, once it holds everything that was submitted before this call.
+    ///
+    /// # Errors
+    /// [`Behind`] when it takes longer than a second, or the node stops.
+    pub async fn settle(&self) -> Result<View, Behind> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let settle = Submission::Settle(Box::new(move || {
+            let _gone = tell.send(());
+        }));
+        self.inner.ring.try_send(settle).map_err(|_| Behind)?;
+        tokio::time::timeout(view::BEHIND_AFTER, told).await.map_err(|_| Behind)?.map_err(|_| Behind)?;
+        self.read().await
+    }
+
+    /// The view as it is.
+    pub fn view(&self) -> View {
+        View::new(Arc::clone(&self.inner.views))
+    }
+
+    /// The leader's time.
+    pub fn now(&self) -> LogTime {
+        self.inner.shared.clock.now()
+    }
+
+    /// The id of the history that the log holds; changes only when history does.
+    pub fn epoch(&self) -> &str {
+        &self.inner.epoch
+    }
+
+    /// This node's number.
+    pub fn node_id(&self) -> u16 {
+        self.inner.node
+    }
+
+    /// The keys of this node.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// Whether commands are refused because the node stops.
+    pub fn draining(&self) -> bool {
+        self.inner.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether commands are refused because the disk is full.
+    pub fn read_only(&self) -> bool {
+        self.inner.shared.read_only.load(Ordering::Relaxed)
+    }
+
+    /// The last entry of each shard that the view holds, and the SHA-256 over each shard's state there.
+    pub fn state_hashes(&self) -> Vec<(u64, [u8; 32])> {
+        (0..=self.inner.tender_shards)
+            .map(|number| {
+                let shard = self.inner.views.shard(number);
+                (shard.machine.index(), shard.machine.state_hash())
+            })
+            .collect()
+    }
+
+    /// Refuses further commands; what was taken is still answered.
+    pub fn drain(&self) {
+        self.inner.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the node: answers what was taken, brings the view up to date, and ends the threads. Blocks.
+    pub fn stop(&self) {
+        self.drain();
+        // The snapshot thread holds on to the log thread, which the core waits for.
+        self.inner.stop_snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A full ring empties; the core is still there to do so.
+        let _ended = self.inner.ring.send(Submission::Stop);
+        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("A thread of the node panicked while it stopped");
+            }
+        }
+    }
+
+    fn shard_of(&self, action: &Action) -> u16 {
+        match home(action) {
+            Some(tender) => view::tender_shard(tender, self.inner.tender_shards),
+            None => SYSTEM_SHARD,
+        }
+    }
+}
+
+fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    persistence::system_random(&mut salt);
+    salt
+}
+
+/// The tender that a command is about; accounts have none.
+pub fn home(action: &Action) -> Option<TenderId> {
+    let of_lot = |lot: &LotId| Some(lot.tender());
+    match action {
+        Action::CreateTender { tender, .. }
+        | Action::UpdateTender { tender, .. }
+        | Action::Publish { tender }
+        | Action::Start { tender }
+        | Action::Pause { tender, .. }
+        | Action::Resume { tender, .. }
+        | Action::Cancel { tender, .. }
+        | Action::Extend { tender, .. }
+        | Action::Admit { tender, .. }
+        | Action::Join { tender }
+        | Action::Disqualify { tender, .. } => Some(*tender),
+        Action::Bid { lot, .. }
+        | Action::Accept { lot, .. }
+        | Action::AutoBid { lot, .. }
+        | Action::Void { lot, .. }
+        | Action::Award { lot, .. }
+        | Action::RejectAward { lot, .. } => of_lot(lot),
+        Action::Tick | Action::Takeover { .. } | Action::Skip { .. } | Action::Account(_) => None,
+    }
+}

@@ -1,0 +1,222 @@
+//! The node without HTTP: what is answered is durable, a restart gives the same state, deadlines come in time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use api::feed::Hub;
+use api::node::{Node, NodeOptions, SubmitError};
+use engine::{
+    Access, AccountAction, Action, Answer, Command, Decimal, Envelope, Format, Item, Key, LotMode, LotSpec,
+    LotStage, OrganisationId, OrganisationKind, Recall, Reply, RequestId, RulesSpec, Secret, TenderId, TenderSpec,
+    UserId,
+};
+
+const BUYER: OrganisationId = OrganisationId(1 << 64);
+const SUPPLIERS: [OrganisationId; 3] = [OrganisationId(2 << 64), OrganisationId(3 << 64), OrganisationId(4 << 64)];
+
+fn options(dir: &Path) -> NodeOptions {
+    NodeOptions {
+        data: dir.join("data"),
+        keys: dir.join("keys"),
+        shards: 3,
+        segment_bytes: 64 << 10,
+        snapshot_bytes: u64::MAX,
+        node: 1,
+    }
+}
+
+fn start(options: &NodeOptions) -> Node {
+    Node::start(options, &Hub::new()).expect("the node starts")
+}
+
+fn spec(duration_s: i64) -> TenderSpec {
+    let rules =
+        RulesSpec { duration_s: Some(duration_s), guard_percent: None, ..RulesSpec::default(Format::English) };
+    let item =
+        Item { description: "52119-0K".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
+    TenderSpec {
+        title: "Bumper".into(),
+        description: String::new(),
+        reference: String::new(),
+        currency: "SAR".into(),
+        currency_exponent: 2,
+        access: Access::Invited,
+        public: false,
+        opens_at: None,
+        terms: None,
+        lot_mode: LotMode::Parallel,
+        stagger_s: 0,
+        stagger_follows: true,
+        serial_gap_s: 0,
+        anonymous_to_buyer: false,
+        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
+    }
+}
+
+fn command(organisation: OrganisationId, request: u128, action: Action) -> Command {
+    let key = Some(Key { scoped: request, body: 1 });
+    let request = RequestId(request);
+    Command { envelope: Envelope { organisation, request, key, ..Envelope::default() }, action, secret: None }
+}
+
+async fn submit(
+    node: &Node,
+    organisation: OrganisationId,
+    request: u128,
+    action: Action,
+) -> Result<Reply, SubmitError> {
+    node.submit(node.stamp(), command(organisation, request, action)).await
+}
+
+async fn open_tender(node: &Node, id: u128, duration_s: i64) -> TenderId {
+    let tender = TenderId::new(id << 32);
+    let base = id * 1_000;
+    let mut actions = vec![(BUYER, Action::CreateTender { tender, spec: Box::new(spec(duration_s)) })];
+    for organisation in SUPPLIERS {
+        let (adjustments, features) = (Vec::new(), Vec::new());
+        actions.push((BUYER, Action::Admit { tender, organisation, adjustments, features, accepted: false }));
+    }
+    actions.push((BUYER, Action::Publish { tender }));
+    actions.push((BUYER, Action::Start { tender }));
+    for (number, (organisation, action)) in actions.into_iter().enumerate() {
+        let reply = submit(node, organisation, base + number as u128, action).await.expect("taken");
+        assert!(matches!(reply.answer, Answer::Tender(_) | Answer::Bidder(_)), "{reply:?}");
+    }
+    tender
+}
+
+fn bid(tender: TenderId, price: i64) -> Action {
+    Action::Bid {
+        lot: tender.lot(1),
+        price: Some(Decimal { mantissa: price, scale: 2 }),
+        confirm: true,
+        expires_at: None,
+        seen_seq: None,
+        auto_limit: None,
+        all_or_nothing: None,
+    }
+}
+
+fn person(n: u128) -> Command {
+    let organisation = OrganisationId(n << 64);
+    let action = AccountAction::Register {
+        user: UserId(n),
+        organisation,
+        organisation_name: format!("Parts {n}"),
+        kind: OrganisationKind::Both,
+    };
+    let mut command = command(OrganisationId(0), 900 + n, Action::Account(action));
+    let (email, name) = (format!("p{n}@parts.example"), format!("Person {n}"));
+    command.secret = Some(Secret::Person { organisation, email, name, password: "$argon2id$".into() });
+    command
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_gives_every_answer_and_the_same_state() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    let node = start(&options);
+    for n in 1..=4 {
+        node.submit(node.stamp(), person(n)).await.expect("taken");
+    }
+    let tender = open_tender(&node, 7, 3_600).await;
+    let mut answered = Vec::new();
+    for n in 0..600u128 {
+        let supplier = SUPPLIERS[n as usize % 3];
+        let reply = submit(&node, supplier, 10_000 + n, bid(tender, 1_000_000 - n as i64)).await.expect("taken");
+        let Answer::Bid(_) = reply.answer else { panic!("{reply:?}") };
+        answered.push((10_000 + n, reply));
+    }
+    node.read().await.expect("at the tip");
+    let (epoch, before) = (node.epoch().to_owned(), node.state_hashes());
+    node.stop();
+    assert_eq!(
+        submit(&node, SUPPLIERS[0], 1, bid(tender, 1)).await,
+        Err(SubmitError::Draining),
+        "a node that stopped takes nothing"
+    );
+
+    // From zero, with snapshots from now on.
+    options.snapshot_bytes = 20_000;
+    let node = start(&options);
+    assert_eq!(node.epoch(), epoch);
+    let view = node.read().await.expect("at the tip");
+    assert_eq!(
+        view.accounts(|accounts| accounts.user_by_email("p3@parts.example").map(|user| user.id)),
+        Some(UserId(3))
+    );
+    for (key, reply) in &answered {
+        let recalled = view.recall(tender, Key { scoped: *key, body: 1 });
+        let Some(Recall::Reply(recalled)) = recalled else { panic!("an answered bid is gone: {recalled:?}") };
+        assert_eq!((&recalled.answer, recalled.at), (&reply.answer, reply.at));
+    }
+    let replayed = submit(&node, SUPPLIERS[0], 10_000, bid(tender, 1_000_000)).await.expect("taken");
+    assert!(replayed.replayed);
+    for n in 0..600u128 {
+        submit(&node, SUPPLIERS[n as usize % 3], 20_000 + n, bid(tender, 900_000 - n as i64))
+            .await
+            .expect("taken");
+        if n % 200 == 0 {
+            tokio::time::sleep(Duration::from_millis(450)).await;
+        }
+    }
+    node.read().await.expect("at the tip");
+    let before_snapshot = node.state_hashes();
+    assert_ne!(before, before_snapshot);
+    node.stop();
+
+    // From a snapshot and the tail: a start only adds the entry that says so.
+    let node = start(&options);
+    let after = node.state_hashes();
+    for ((index_before, _), (index_after, _)) in before_snapshot.iter().zip(&after).skip(1) {
+        assert_eq!(index_before + 1, *index_after);
+    }
+    assert_eq!(before_snapshot[0], after[0], "nothing happened to the accounts");
+    node.stop();
+    assert!(std::fs::read_dir(options.data.join("snapshots")).is_ok_and(|mut files| files.next().is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lot_closes_by_itself_and_what_comes_later_is_late() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let node = start(&options(dir.path()));
+    let tender = open_tender(&node, 9, 1).await;
+    let mut taken = 0u32;
+    let mut number = 0u128;
+    let closes_at = node
+        .read()
+        .await
+        .expect("at the tip")
+        .lot(tender.lot(1), |_, lot, _| lot.closes_at())
+        .flatten()
+        .expect("an open lot ends");
+    loop {
+        number += 1;
+        let price = 1_000_000 - number as i64;
+        let reply = submit(&node, SUPPLIERS[number as usize % 3], 50_000 + number, bid(tender, price))
+            .await
+            .expect("taken");
+        match reply.answer {
+            Answer::Bid(_) => {
+                assert!(reply.at < closes_at, "a bid counts before the end only");
+                taken += 1;
+            }
+            Answer::Refused(refused) => {
+                assert_eq!(refused.refusal.code(), "lot_closed");
+                assert!(reply.at >= closes_at, "nobody is late before the end");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(taken > 0);
+    let view = node.settle().await.expect("settled");
+    let (stage, closed_at) = view
+        .lot(tender.lot(1), |_, lot, feed| {
+            assert_eq!(feed.seq(), lot.seq, "the window stands where the lot stands");
+            (lot.stage, lot.closed_at())
+        })
+        .expect("the lot is there");
+    assert_eq!((stage, closed_at), (LotStage::Closed, Some(closes_at)));
+    node.stop();
+}
