@@ -3,10 +3,11 @@
 //! It flushes what it is given, one batch after another, and says so. There is no timer: while one batch is flushed the
 //! core gathers the next. After the disk failed it says [`LogEvent::Failed`], ends, and never writes again.
 
+use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded, never, tick};
+use crossbeam::channel::{Receiver, Sender, after, bounded, never};
 use crossbeam::select;
 use tracing::{error, info, warn};
 
@@ -45,6 +46,7 @@ pub enum LogEvent {
 enum Order {
     Append(Batch),
     Truncate(Vec<u64>),
+    Stop,
 }
 
 /// Handle of the log thread. Dropped, it lets the thread finish what it was given and waits for it.
@@ -75,7 +77,7 @@ impl Truncator {
 
 impl LogThread {
     /// Starts the thread and its helper.
-    pub fn spawn(mut log: Log) -> std::io::Result<Self> {
+    pub fn spawn(mut log: Log) -> io::Result<Self> {
         let (orders, given) = bounded(WAITING_MAX);
         // Room for the answer to every batch that can wait, and for changes of state between them.
         let (tell, events) = bounded(4 * WAITING_MAX);
@@ -114,10 +116,12 @@ impl LogThread {
 
 impl Drop for LogThread {
     fn drop(&mut self) {
-        self.orders = None;
-        // The helper ends with the log, which ends when no order can come any more. Events nobody reads must not
-        // hold it up.
+        // Events that nobody reads any more must not hold it up.
         self.events = never();
+        if let Some(orders) = self.orders.take() {
+            // It may have ended before, for a reason it told. The helper ends with the log.
+            orders.send(Order::Stop).ok();
+        }
         for thread in self.threads.drain(..).rev() {
             if thread.join().is_err() {
                 error!("A thread of the log panicked");
@@ -126,62 +130,58 @@ impl Drop for LogThread {
     }
 }
 
-fn run(mut log: Log, given: &Receiver<Order>, tell: &Sender<LogEvent>) {
+fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>) {
+    // When nobody listens any more, what was handed over is still made durable.
+    let tell = |event| events.send(event).unwrap_or(());
     let mut read_only = false;
     loop {
-        let retry = if log.is_full() { tick(RETRY) } else { never() };
+        if log.read_only() != read_only {
+            read_only = log.read_only();
+            if read_only {
+                warn!("The log is read-only: the next segment can't be made ready");
+                tell(LogEvent::ReadOnly);
+            } else {
+                info!("The log takes batches again");
+                tell(LogEvent::Writable);
+            }
+        }
+        let retry = if log.is_full() { after(RETRY) } else { never() };
         let made = log.made();
-        let done = select! {
+        let failed = select! {
             recv(given) -> order => match order {
                 Ok(Order::Append(mut batch)) => match log.append(&mut batch) {
                     Ok(()) => {
                         batch.empty();
-                        tell.send(LogEvent::Flushed { batch }).is_err().then_some(None)
+                        tell(LogEvent::Flushed { batch });
+                        None
                     }
                     Err(AppendError::ReadOnly(reason)) => {
                         warn!("Batch refused, nothing was written: {reason}");
-                        tell.send(LogEvent::Refused { batch }).is_err().then_some(None)
+                        tell(LogEvent::Refused { batch });
+                        None
                     }
-                    Err(AppendError::Failed(error)) => Some(Some(error.to_string())),
+                    Err(AppendError::Failed(error)) => Some(error),
                 },
                 Ok(Order::Truncate(covered)) => failure(log.truncate(&covered)),
-                Err(_) => Some(None),
+                Ok(Order::Stop) | Err(_) => return,
             },
             recv(made) -> made => match made {
                 Ok(made) => failure(log.accept(made)),
-                Err(_) => Some(Some("the helper that makes segments ready is gone".into())),
+                Err(_) => Some(io::Error::other("the helper that makes segments ready is gone")),
             },
             recv(retry) -> _ => failure(log.retry()),
         };
-        if let Some(end) = done {
-            if let Some(error) = end {
-                error!("The log stops for ever: {error}");
-                // Nobody may be left to hear it.
-                tell.send(LogEvent::Failed { error }).ok();
-            }
-            return;
-        }
-        if log.read_only() != read_only {
-            read_only = log.read_only();
-            let event = if read_only {
-                warn!("The log is read-only: the next segment can't be made ready");
-                LogEvent::ReadOnly
-            } else {
-                info!("The log takes batches again");
-                LogEvent::Writable
-            };
-            if tell.send(event).is_err() {
-                return;
-            }
+        if let Some(error) = failed {
+            error!("The log stops for ever: {error}");
+            return tell(LogEvent::Failed { error: error.to_string() });
         }
     }
 }
 
-/// A failed step of the log as the reason to end, if it is one.
-#[allow(clippy::option_option)] // Go on; end quietly; end for a reason.
-fn failure(step: Result<(), AppendError>) -> Option<Option<String>> {
+/// What is final in a step of the log.
+fn failure(step: Result<(), AppendError>) -> Option<io::Error> {
     match step {
-        Err(AppendError::Failed(error)) => Some(Some(error.to_string())),
+        Err(AppendError::Failed(error)) => Some(error),
         Ok(()) | Err(AppendError::ReadOnly(_)) => None,
     }
 }

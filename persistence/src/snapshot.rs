@@ -261,6 +261,7 @@ impl Snapshots {
             frames: 0,
             buffer,
             offset: 0,
+            renamed: false,
         })
     }
 
@@ -283,8 +284,8 @@ fn frame_checksum(frame: &[u8], number: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), &frame[FRAME_LENGTH..])
 }
 
-/// A snapshot that is being written. Dropped before [`SnapshotWriter::finish`] it leaves a file that is ignored and
-/// replaced by the next.
+/// A snapshot that is being written. Dropped before [`SnapshotWriter::finish`] it is removed, so that one that found no
+/// space doesn't hold any; what a crash leaves of it is ignored and replaced by the next.
 pub struct SnapshotWriter {
     snapshots: Snapshots,
     file: Box<dyn DiskFile>,
@@ -294,6 +295,16 @@ pub struct SnapshotWriter {
     frames: u32,
     buffer: Vec<u8>,
     offset: u64,
+    renamed: bool,
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Only space is at stake, and the next snapshot takes the same name.
+            self.snapshots.disk.remove(&self.path).ok();
+        }
+    }
 }
 
 impl SnapshotWriter {
@@ -347,11 +358,12 @@ impl SnapshotWriter {
     pub fn finish(mut self) -> Result<Vec<u64>, SnapshotError> {
         self.push(0, Section::End, false, &[])?;
         self.write()?;
-        let Self { snapshots, file, path, number, .. } = self;
-        file.sync_all().map_err(disk_error(&path))?;
-        drop(file);
+        self.file.sync_all().map_err(disk_error(&self.path))?;
+        let snapshots = self.snapshots.clone();
         let dir = &snapshots.dir;
-        snapshots.disk.rename(&path, &dir.join(name(number))).map_err(disk_error(&path))?;
+        let to = dir.join(name(self.number));
+        snapshots.disk.rename(&self.path, &to).map_err(disk_error(&self.path))?;
+        self.renamed = true;
         snapshots.disk.sync_dir(dir).map_err(disk_error(dir))?;
         // Read back what is kept before the log that made it may go: a damaged one must not count.
         let mut kept: Vec<SnapshotReader> = Vec::new();

@@ -8,7 +8,10 @@ use std::time::Duration;
 use common::*;
 use engine::{Action, Command, Entry, Envelope};
 use persistence::faulty::FaultyDisk;
-use persistence::{AppendError, Batch, Class, LogEvent, LogThread, OpenError, Options, RealDisk, SkipMark, Vote};
+use persistence::{
+    AppendError, Batch, Class, LogEvent, LogThread, OpenError, Options, RealDisk, Section, SkipMark,
+    SnapshotError, Vote,
+};
 
 #[test]
 fn what_was_appended_comes_back_in_order() {
@@ -237,4 +240,41 @@ fn works_on_the_real_disk() {
     assert_eq!(replay(&again), written);
     let second = persistence::Log::open(Arc::new(RealDisk), options()).err().expect("locked");
     assert!(matches!(second, OpenError::Locked { .. }), "{second}");
+}
+
+#[test]
+fn what_was_handed_over_is_flushed_when_the_handle_goes_and_a_truncator_does_not_hold_it() {
+    let disk = FaultyDisk::new();
+    let (log, recovered) = open(&disk).expect("opened");
+    let thread = LogThread::spawn(log).expect("spawned");
+    let truncator = thread.truncator().expect("running");
+    for index in 1..=20 {
+        let mut batch = Batch::new();
+        batch.push_entry(1, 1, &entry(index, vec![bid(index, 0)]), &recovered.sealer).expect("encoded");
+        thread.submit(batch).expect("taken");
+    }
+    drop(thread);
+    truncator.truncate(vec![0; 3]).expect_err("ended");
+    let (_log, again) = open(&disk).expect("opened");
+    assert_eq!(replay(&again).len(), 20);
+}
+
+#[test]
+fn a_snapshot_without_space_leaves_nothing_and_hurts_nothing() {
+    let disk = FaultyDisk::new();
+    let (mut log, recovered) = open(&disk).expect("opened");
+    append(&mut log, &recovered.sealer, &[(1, entry(1, vec![bid(1, 0)]))]).expect("appended");
+    let files = disk.files();
+    let used: usize = files.iter().filter_map(|path| disk.content(path)).map(|bytes| bytes.len()).sum();
+    disk.plan(|faults| faults.capacity = Some(used as u64 + 300_000));
+    let mut writer = recovered.snapshots.begin(log.last()).expect("begun");
+    let part = vec![1; 200_000];
+    let written: Result<(), _> = (0..4).try_for_each(|_| writer.frame(1, Section::Engine, None, &part));
+    assert!(matches!(written, Err(SnapshotError::Disk { .. })), "{written:?}");
+    drop(writer);
+    assert_eq!(disk.files(), files);
+    let large =
+        recovered.snapshots.begin(log.last()).expect("begun").frame(1, Section::Engine, None, &vec![0; 1 << 21]);
+    assert!(matches!(large, Err(SnapshotError::TooLarge(_))));
+    append(&mut log, &recovered.sealer, &[(1, entry(2, vec![bid(2, 0)]))]).expect("appended");
 }
