@@ -5,5 +5,6 @@ pub mod demo;
 pub mod feed;
 pub mod node;
 pub mod render;
+pub mod simulate;
 pub mod text;
 pub mod web;

@@ -38,9 +38,9 @@ function App() {
         {t.skip}
       </a>
       <header class="bar">
-        <a class="brand" href="/">
+        <a class="brand" href="/" aria-label={t.name}>
           <span class="mark" aria-hidden="true" />
-          {t.name}
+          <span class={who == null ? "" : "name"}>{t.name}</span>
         </a>
         <Connection />
         {who != null ? (

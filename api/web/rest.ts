@@ -59,18 +59,23 @@ export interface Tender {
   public: boolean;
   opens_at: string | null;
   terms: string | null;
-  buyer: string | { id: string; name?: string };
+  /** The buyer's organisation. */
+  buyer: string;
+  /** The reader's own place among the bidders, if it has one. */
+  bidder?: Bidder;
   stage: "draft" | "published" | "open" | "closed" | "awarded" | "unsuccessful" | "cancelled";
   version: number;
   created_at: string;
   lots: Lot[];
 }
 
-/** A bidder of a tender, as the buyer sees it. */
+/** A bidder of a tender, as the buyer or the bidder itself sees it. */
 export interface Bidder {
   id: string;
   number?: number | null;
-  organisation: string | { id: string; name?: string };
+  organisation: string;
+  /** The organisation's name; in lists. */
+  name?: string | null;
   status: "invited" | "admitted" | "disqualified";
 }
 
@@ -98,9 +103,10 @@ export interface Result {
   stage: string;
   ranking?: { bidder?: number; price?: string; rank?: number; award_rank?: number; tied?: boolean; rejected?: boolean }[];
   winner?: number | null;
+  winner_name?: string;
+  won?: boolean;
   pays?: string | null;
   flags?: string[];
-  [field: string]: unknown;
 }
 
 /** One step of the events list. */
@@ -182,9 +188,4 @@ export async function call<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path:
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** The id of a party that is given as an id or as an object. */
-export function idOf(party: string | { id: string }): string {
-  return typeof party === "string" ? party : party.id;
 }

@@ -33,7 +33,7 @@ export const english = {
     signUp: "Create an account",
     email: "E-mail",
     password: "Password",
-    passwordHint: "At least 12 characters.",
+    passwordHint: "At least 8 characters.",
     yourName: "Your name",
     organisation: "Organisation",
     kind: "What does it do here?",
@@ -111,9 +111,9 @@ export const english = {
     beatOwn: "The bidder's own last price",
     beatLead: "The best price of all",
     overtime: "Overtime",
-    overtimeOn: "Move the end when somebody takes or holds the lead late",
-    window: "Within the last (minutes)",
-    length: "the end moves to this many minutes after the bid",
+    overtimeOn: "A late bid that leads moves the end",
+    window: "In the last (minutes)",
+    length: "Time then left (minutes)",
     sees: "What do bidders see?",
     seesLead: "The best price",
     seesLeadAlways: "Always",
@@ -167,6 +167,7 @@ export const english = {
     join: "Join this tender",
     accept: "Accept the terms and join",
     joined: "You are a bidder in this tender.",
+    disqualified: "The buyer has taken you out of this tender.",
     joinHint: "Join to be able to bid.",
     colLot: "Lot",
     colStage: "Stage",
@@ -181,6 +182,7 @@ export const english = {
 
   lot: {
     timeLeft: "Time left",
+    state: "State",
     opensIn: "Opens in",
     notScheduled: "Waiting for the buyer to start",
     closing: "Closing…",
@@ -259,7 +261,7 @@ export const english = {
 
   decide: {
     title: "Decision",
-    hint: "Award the lot, or pass a bidder by. Another than the first, and passing by, need a reason.",
+    hint: "Award the lot, or pass a bidder by. Awarding another than the first, or passing somebody by, needs a reason.",
     award: "Award",
     reject: "Pass by",
     rejected: "passed by",

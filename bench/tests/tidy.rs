@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use engine::Refusal;
+
 /// Most lines of one source file.
 const LINES_MAX: usize = 900;
 
@@ -290,6 +292,33 @@ fn bincode_is_an_oracle_of_tests_and_nothing_else() {
     }
     let bincode: Vec<_> = lock_file().into_iter().filter(|package| package.name == "bincode").collect();
     assert!(bincode.iter().all(|package| package.version == "2.0.1"), "bincode 3 does not compile");
+}
+
+/// Refusals that no English auction can answer: they belong to formats that aren't there yet.
+const OF_OTHER_FORMATS: &[Refusal] =
+    &[Refusal::NotYourTurn, Refusal::StaleStep, Refusal::AlreadyOut, Refusal::PrebidRequired];
+
+#[test]
+fn every_refusal_is_named_in_a_script_test_of_the_engine() {
+    let scripts: String =
+        files(&root().join("engine/tests"), &[".rs", ".txt", ".script"]).iter().map(|path| read(path)).collect();
+    let named: BTreeSet<&str> =
+        scripts.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')).collect();
+    let silent: Vec<_> = Refusal::ALL
+        .iter()
+        .filter(|refusal| !OF_OTHER_FORMATS.contains(refusal))
+        .map(|refusal| refusal.code().to_owned())
+        .filter(|code| !named.contains(code.as_str()))
+        .collect();
+    none(&silent, "a refusal is answered in a story of engine/tests/");
+}
+
+#[test]
+fn refusals_are_told_apart_by_code_and_number() {
+    let codes: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.code()).collect();
+    let numbers: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.number()).collect();
+    assert_eq!((codes.len(), numbers.len()), (Refusal::ALL.len(), Refusal::ALL.len()));
+    assert!(Refusal::ALL.iter().all(|refusal| Refusal::from_code(refusal.code()) == Some(*refusal)));
 }
 
 /// What a heading is called in a link, as GitHub makes it.

@@ -187,6 +187,10 @@ impl Record {
     }
 }
 
+/// Records in a chunk, and records that have room after upkeep: a batch is no larger.
+const ROOM_MIN: u32 = 8;
+const ROOM_MAX: u32 = 512;
+
 #[derive(Clone, Debug)]
 struct Chunk {
     start: u32,
@@ -201,9 +205,21 @@ pub(crate) struct History {
     /// The chunk that takes the next record.
     tail: usize,
     len: u32,
+    /// The length at the last upkeep.
+    marked: u32,
 }
 
 impl History {
+    /// Reads which chunk takes the next record; the value says nothing.
+    pub fn peek_tail(&self) -> u64 {
+        self.chunks.get(self.tail).map_or(0, |chunk| u64::from(chunk.size))
+    }
+
+    /// Reads the newest record of that chunk, beside which the next will lie; the value says nothing.
+    pub fn peek_newest(&self) -> u64 {
+        self.chunks.get(self.tail).and_then(|chunk| chunk.records.last()).map_or(0, |record| record.body)
+    }
+
     pub fn len(&self) -> u32 {
         self.len
     }
@@ -212,15 +228,17 @@ impl History {
         self.chunks.last().map_or(0, |chunk| chunk.start + chunk.size)
     }
 
-    /// Whether room should be made before the next batch.
-    pub fn is_tight(&self) -> bool {
-        self.capacity() - self.len < (self.len / 8).clamp(8, 512)
+    /// Makes room for a batch as large as the one since the last upkeep.
+    pub fn maintain(&mut self) {
+        let recent = self.len - self.marked;
+        self.marked = self.len;
+        self.make_room(recent);
     }
 
-    /// Adds a chunk where the room is short.
-    pub fn maintain(&mut self) {
-        while self.is_tight() {
-            let size = (self.len / 4).clamp(8, 1024);
+    fn make_room(&mut self, wanted: u32) {
+        let room = self.capacity() - self.len;
+        if room < wanted.clamp(ROOM_MIN, ROOM_MAX) {
+            let size = (self.len / 8).max(wanted).clamp(ROOM_MIN, ROOM_MAX);
             let chunk = Chunk { start: self.capacity(), size, records: Vec::with_capacity(size as usize) };
             self.chunks.push(chunk);
         }
@@ -229,7 +247,7 @@ impl History {
     /// Adds a record; its place is answered.
     pub fn push(&mut self, record: Record) -> u32 {
         if self.capacity() == self.len {
-            self.maintain();
+            self.make_room(1);
         }
         while self.chunks[self.tail].records.len() == self.chunks[self.tail].size as usize {
             self.tail += 1;
@@ -288,7 +306,7 @@ mod tests {
             assert_eq!(history.get(number).request(), RequestId(u128::from(number)));
         }
         assert!(history.iter().is_sorted_by_key(Record::at));
-        assert!(history.capacity() - history.len() <= 1_024 + 512);
+        assert!(history.capacity() - history.len() <= ROOM_MAX);
     }
 
     #[test]
@@ -298,15 +316,12 @@ mod tests {
             if number % 512 == 0 {
                 history.maintain();
             }
-            history.push(Record::accepted(
-                &sent(number),
-                1,
-                Ranks { rank: 1, award_rank: 2, tied: true },
-                MaxNext::Unlimited,
-            ));
+            if number >= 512 {
+                assert!(history.capacity() > history.len(), "{number}");
+            }
+            let ranks = Ranks { rank: 1, award_rank: 2, tied: true };
+            history.push(Record::accepted(&sent(number), 1, ranks, MaxNext::Unlimited));
         }
-        history.maintain();
-        assert!(history.capacity() - history.len() >= 512);
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct Lot {
     pub(crate) book: Book,
     pub(crate) history: History,
     pub(crate) award: Option<Award>,
-    /// Whether upkeep of the history is asked for.
-    pub(crate) is_tight: bool,
+    /// Whether the history has grown since the last upkeep.
+    pub(crate) is_touched: bool,
 }
 
 /// The clock of a lot.
@@ -122,6 +122,31 @@ pub(crate) struct Face {
 }
 
 impl Lot {
+    /// Reads a field in each part of the lot that a bid will need; the value says nothing.
+    pub(crate) fn peek(&self) -> u64 {
+        let (rules, times) = (&self.rules, &self.times);
+        let numbers = [
+            self.seq,
+            u64::from(self.history.len()),
+            self.book.len() as u64,
+            times.overtime_ms as u64,
+            rules.duration_ms as u64,
+            rules.tick as u64,
+            rules.outage_grace_ms as u64,
+            times.closes_at.map_or(0, |at| at.0 as u64),
+            rules.ceiling.map_or(0, |ceiling| ceiling.0 as u64),
+            rules.guard.map_or(0, |guard| guard.numerator as u64),
+            rules.overtime.map_or(0, |overtime| overtime.length_ms as u64),
+            u64::from(self.is_touched),
+        ];
+        numbers.into_iter().fold(0, |seen, number| seen ^ number)
+    }
+
+    /// Reads what the lot points to; the value says nothing.
+    pub(crate) fn peek_inside(&self) -> u64 {
+        self.book.peek() ^ self.history.peek_tail()
+    }
+
     /// A lot that nobody has published yet.
     pub(crate) fn new(id: LotId, rules: Rules, opens_at: Option<LogTime>) -> Self {
         Self {
@@ -135,7 +160,7 @@ impl Lot {
             book: Book::default(),
             history: History::default(),
             award: None,
-            is_tight: false,
+            is_touched: false,
         }
     }
 
@@ -330,6 +355,8 @@ impl Lot {
 
     /// A refusal as its sender is told it; `max_next` only for bidders.
     pub(crate) fn refused(&self, refusal: Refusal, bidder: Option<&Bidder>) -> Refused {
+        // Nothing would ever be taken from the buyer, also where it admitted itself.
+        let bidder = bidder.filter(|_| refusal != Refusal::OwnTender);
         Refused {
             refusal,
             lot: Some(self.id),

@@ -93,6 +93,16 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// The payload of record `number`, from 0, as it will be stored.
+    ///
+    /// # Panics
+    /// If there are fewer records.
+    pub fn payload(&self, number: usize) -> &[u8] {
+        let record = &self.bytes[self.range(number)];
+        let length = RecordHeader::decode(record).length as usize;
+        &record[RECORD_HEADER..RECORD_HEADER + length]
+    }
+
     /// Adds an entry of a shard. Secret parts are sealed here. On an error the batch is as before.
     pub fn push_entry(
         &mut self,

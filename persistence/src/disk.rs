@@ -32,6 +32,9 @@ pub trait Disk: Send + Sync {
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }
 
+/// Most parts of one write.
+pub const PARTS_MAX: usize = 4;
+
 /// One open file.
 pub trait DiskFile: Send + Sync {
     /// Length in bytes.
@@ -42,10 +45,8 @@ pub trait DiskFile: Send + Sync {
     }
     /// Reads exactly `bytes.len()` bytes at `offset`.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
-    /// Writes all parts, one after another, at `offset`. Durable only after a sync.
+    /// Writes all parts (at most [`PARTS_MAX`]), one after another, at `offset`. Durable only after a sync.
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
-    /// Cuts or lengthens (with zeros) the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes data durable, and of the metadata what is needed to read it. An error is final: what was not synced
     /// may be lost whatever a later sync says.
     fn sync_data(&self) -> io::Result<()>;
@@ -162,8 +163,13 @@ impl DiskFile for RealFile {
         if let [one] = parts {
             return self.file.write_all_at(one, offset);
         }
-        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let mut rest = slices.as_mut_slice();
+        let mut slices = [IoSlice::new(&[]); PARTS_MAX];
+        let Some(mut rest) = slices.get_mut(..parts.len()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        for (slice, part) in rest.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             match rustix::io::pwritev(&self.file, rest, offset) {
@@ -177,10 +183,6 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

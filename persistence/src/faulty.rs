@@ -18,15 +18,17 @@ pub const SECTOR: usize = 512;
 pub enum Crash {
     /// All are lost.
     Lost,
-    /// All reached the device; also what a killed process leaves.
+    /// All reached the device.
     Kept,
+    /// The process was killed and the machine lives: what it wrote is in the cache, pending as before.
+    Process,
     /// Each sector has one of its pending versions, chosen by the seed; directory entries up to some point.
     Random(u64),
     /// The first part of the pending sectors of each file is kept, up to a sector chosen by the seed.
     Torn(u64),
 }
 
-/// Counts and plans of a [`FaultyDisk`]. Operations are writes, changes of length, creations, renames, removals and
+/// Counts and plans of a [`FaultyDisk`]. Operations are writes, creations, renames, removals and
 /// syncs, counted from 1.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -102,6 +104,12 @@ impl FaultyDisk {
     pub fn restart(&self, crash: Crash) {
         let mut state = self.state();
         let state = &mut *state;
+        state.faults = Faults::default();
+        state.locked = false;
+        state.boots += 1;
+        if crash == Crash::Process {
+            return;
+        }
         let mut random = match crash {
             Crash::Random(seed) | Crash::Torn(seed) => Splitmix(seed),
             _ => Splitmix(0),
@@ -134,9 +142,6 @@ impl FaultyDisk {
             inode.links = links.get(id).copied().unwrap_or(0);
             inode.links > 0
         });
-        state.faults = Faults::default();
-        state.locked = false;
-        state.boots += 1;
     }
 
     /// A copy that shares nothing with this one. Files must be opened anew.
@@ -196,7 +201,7 @@ impl Inode {
         let kept = match crash {
             Crash::Lost => 0,
             Crash::Torn(_) => random.below(pending.len() + 1),
-            Crash::Kept | Crash::Random(_) => pending.len(),
+            Crash::Kept | Crash::Process | Crash::Random(_) => pending.len(),
         };
         for (sector, versions) in pending.into_iter().take(kept) {
             let version = match crash {
@@ -444,31 +449,20 @@ impl DiskFile for FaultyFile {
         })
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|state, id| {
-            let crashes = state.operate()?;
-            let len = usize::try_from(len).map_err(io::Error::other)?;
-            let inode = inode(state, id);
-            let old = inode.now.len();
-            if len > old {
-                inode.write(old, &vec![0; len - old]);
-            } else {
-                inode.now.truncate(len);
-            }
-            if crashes { Err(gone()) } else { Ok(()) }
-        })
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         self.with(|state, id| {
             let fails = state.sync()?;
             let inode = inode(state, id);
-            inode.pending.clear();
+            let pending = std::mem::take(&mut inode.pending);
             if fails {
                 // As Linux does: the pages count as clean, are still readable, and are gone with the power.
                 return Err(io::Error::other("the device failed"));
             }
-            inode.durable = inode.now.clone();
+            inode.durable.resize(inode.now.len(), 0);
+            for sector in pending.into_keys() {
+                let range = sector * SECTOR..((sector + 1) * SECTOR).min(inode.now.len());
+                inode.durable[range.clone()].copy_from_slice(&inode.now[range]);
+            }
             Ok(())
         })
     }

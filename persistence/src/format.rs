@@ -238,9 +238,117 @@ pub(crate) fn u128_at(bytes: &[u8], offset: usize) -> u128 {
     u128::from_le_bytes(array(bytes, offset))
 }
 
+/// Reads the tables of the format pages, for the tests that hold them against the constants.
+#[cfg(test)]
+pub(crate) mod page {
+    /// The rows of the first table below `heading`, as cells.
+    pub(crate) fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+        let start = page.find(heading).unwrap_or_else(|| panic!("no heading {heading}"));
+        page[start..]
+            .lines()
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'))
+            .skip(2)
+            .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+            .collect()
+    }
+
+    /// The table below `heading` as offset, size and name of each field; checks that it has no gap.
+    pub(crate) fn fields(page: &str, heading: &str) -> Vec<(usize, usize, String)> {
+        let mut next = 0;
+        let field = |row: Vec<String>| {
+            let number = |cell: &String| cell.parse::<usize>().expect("a number");
+            let (offset, size) = (number(&row[0]), number(&row[1]));
+            assert_eq!(offset, next, "{heading}: {} begins where the field before ends", row[2]);
+            next = offset + size;
+            (offset, size, row[2].clone())
+        };
+        table(page, heading).into_iter().map(field).collect()
+    }
+
+    /// Checks the fields' offsets and names.
+    pub(crate) fn check(page: &str, heading: &str, expected: &[(usize, &str)]) {
+        let found = fields(page, heading);
+        let found: Vec<_> = found.iter().map(|(offset, _, name)| (*offset, name.as_str())).collect();
+        assert_eq!(found, expected, "{heading}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meta;
+
+    #[test]
+    fn the_page_draws_these_bytes() {
+        let text = include_str!("../docs/log-format.md");
+        page::check(
+            text,
+            "### Segment header",
+            &[
+                (MAGIC_OFFSET, "magic"),
+                (VERSION_OFFSET, "version"),
+                (HEADER_CRC_OFFSET, "crc32c"),
+                (CLUSTER_OFFSET, "cluster"),
+                (HISTORY_OFFSET, "history"),
+                (SEQUENCE_OFFSET, "sequence"),
+                (GENERATION_OFFSET, "generation"),
+                (SEGMENT_BYTES_OFFSET, "segment_bytes"),
+                (SHARDS_OFFSET, "shards"),
+                (HEADER_ZERO_OFFSET, "zero"),
+            ],
+        );
+        let (offset, size, _) = page::fields(text, "### Segment header").pop().expect("a last field");
+        assert_eq!(offset + size, SEGMENT_HEADER);
+        page::check(
+            text,
+            "### Record header",
+            &[
+                (CRC_OFFSET, "crc32c"),
+                (LENGTH_OFFSET, "length"),
+                (INDEX_OFFSET, "index"),
+                (TERM_OFFSET, "term"),
+                (SYNCED_OFFSET, "synced"),
+                (SHARD_OFFSET, "shard"),
+                (KIND_OFFSET, "kind"),
+                (SCHEMA_OFFSET, "schema"),
+                (RECORD_HEADER, "payload"),
+            ],
+        );
+        page::check(
+            text,
+            "### Description",
+            &[
+                (0, "magic"),
+                (8, "version"),
+                (12, "crc32c"),
+                (meta::CLUSTER, "cluster"),
+                (meta::HISTORY, "history"),
+                (meta::KEY_CHECK, "key_check"),
+                (meta::SHARDS, "shards"),
+                (meta::SHARDS + 2, "zero"),
+            ],
+        );
+        let (offset, size, _) = page::fields(text, "### Description").pop().expect("a last field");
+        assert_eq!(offset + size, meta::SIZE);
+        let kinds = page::table(text, "### Kinds").into_iter().map(|row| format!("{} {}", row[0], row[1]));
+        let known = Kind::ALL.iter().map(|kind| format!("{} {kind:?}", *kind as u8));
+        assert!(kinds.eq(known));
+        let facts = [
+            format!("Format version {FORMAT_VERSION}."),
+            format!("`{}`", String::from_utf8_lossy(&MAGIC)),
+            format!("`{}`", String::from_utf8_lossy(&meta::MAGIC)),
+            format!("{} MiB", SEGMENT_BYTES >> 20),
+            format!("from {} KiB", SEGMENT_BYTES_MIN >> 10),
+            format!("from offset {SEGMENT_HEADER}, each at a multiple of {ALIGN}"),
+            format!("{} zero bytes that mark the end", crate::segment::END_MARK),
+            format!("at most {RECORD_OVERHEAD_MAX} bytes beside its payload"),
+            format!("schema {}", crate::SCHEMA),
+        ];
+        for fact in facts {
+            assert!(text.contains(&fact), "the page does not say: {fact}");
+        }
+    }
 
     fn header() -> SegmentHeader {
         SegmentHeader {

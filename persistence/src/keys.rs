@@ -108,15 +108,20 @@ impl Keys {
     /// Opens the keys folder; makes it, with a master key, when it has none and `create` is set.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, random: Random, create: bool) -> Result<Self, KeyError> {
         let path = dir.join(MASTER);
+        let organisations = dir.join(ORGANISATIONS);
         let master = match disk.open(&path) {
             Ok(file) => {
+                // A process that was killed may have left names in the cache that the next power cut takes away.
+                disk.create_dir(&organisations).map_err(at(&organisations))?;
+                disk.sync_dir(&organisations).map_err(at(&organisations))?;
+                disk.sync_dir(dir).map_err(at(dir))?;
                 let bytes = Zeroizing::new(read_all(&*file).map_err(at(&path))?);
                 let body = unframe(&bytes, MASTER_MAGIC, &path)?;
                 let key = body.try_into().map_err(|_| damaged(&path, "its length"))?;
                 Zeroizing::new(key)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
-                disk.create_dir(&dir.join(ORGANISATIONS)).map_err(at(dir))?;
+                disk.create_dir(&organisations).map_err(at(&organisations))?;
                 let mut key = Zeroizing::new([0; 32]);
                 random(&mut key[..]);
                 let bytes = Zeroizing::new(frame(MASTER_MAGIC, &key[..]));

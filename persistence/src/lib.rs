@@ -29,6 +29,7 @@ mod disk;
 mod error;
 pub mod faulty;
 mod format;
+pub mod inspect;
 mod keys;
 mod leaf;
 mod log;

@@ -190,16 +190,20 @@ impl Log {
             io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.clone() },
             _ => OpenError::Disk { path: dir.clone(), error },
         })?;
+        // Names that a killed process left in the cache must not go with the next power cut, once they are relied on.
+        disk.sync_dir(dir).map_err(OpenError::disk(dir))?;
         let (meta, keys) = folder(&disk, &options)?;
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let sealer = Sealer::new(Arc::new(keys), meta.cluster);
 
         let snapshots = Snapshots::new(Arc::clone(&disk), dir.join("snapshots"), sealer.clone(), identity);
         disk.create_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
+        disk.sync_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
         let mut sound = snapshots.sound()?;
         let log_dir = dir.join("log");
         disk.create_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         remove_leftovers(&*disk, &log_dir)?;
+        disk.sync_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         let scan = scan(&*disk, &log_dir, identity, true)?;
         check_snapshots(&scan, &sound, &log_dir)?;
 

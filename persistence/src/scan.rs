@@ -326,12 +326,18 @@ pub(crate) fn record_at<'a>(
     Some(Record { offset, header: fields, kind, payload })
 }
 
+static ZEROS: [u8; 4096] = [0; 4096];
+
 /// What good records lie behind a place that holds none.
 fn follows(bytes: &[u8], header: &SegmentHeader, place: usize, limit: usize) -> Follows {
     let mut follows = Follows::Nothing;
     let mut offset = place + ALIGN;
     while offset + RECORD_HEADER <= limit {
-        // Most of a segment is zeros.
+        // Most of a segment is zeros: pages of them are passed at once.
+        if bytes.get(offset..offset + ZEROS.len()) == Some(&ZEROS[..]) {
+            offset += ZEROS.len();
+            continue;
+        }
         if u64_at(bytes, offset) == 0 {
             offset += ALIGN;
             continue;

@@ -532,3 +532,49 @@ impl std::fmt::Debug for SnapshotReader {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::page;
+
+    #[test]
+    fn the_page_draws_these_bytes() {
+        let text = include_str!("../docs/snapshot-format.md");
+        page::check(
+            text,
+            "### Snapshot header",
+            &[
+                (0, "magic"),
+                (8, "version"),
+                (12, "crc32c"),
+                (CLUSTER, "cluster"),
+                (HISTORY, "history"),
+                (NUMBER, "number"),
+                (SHARDS, "shards"),
+                (SHARDS + 2, "zero"),
+                (VECTOR, "place"),
+            ],
+        );
+        let (_, size, _) = page::fields(text, "### Snapshot header").pop().expect("a last field");
+        assert_eq!(size, PLACE);
+        page::check(
+            text,
+            "### Frame header",
+            &[
+                (0, "crc32c"),
+                (FRAME_LENGTH, "length"),
+                (FRAME_NUMBER, "number"),
+                (FRAME_SHARD, "shard"),
+                (FRAME_SECTION, "section"),
+                (FRAME_SEALED, "sealed"),
+                (FRAME_HEADER, "payload"),
+            ],
+        );
+        let sections = page::table(text, "### Sections").into_iter().map(|row| format!("{} {}", row[0], row[1]));
+        assert!(sections.eq(Section::ALL.iter().map(|section| format!("{} {section:?}", *section as u8))));
+        assert!(text.contains(&format!("Snapshot version {SNAPSHOT_VERSION}")));
+        assert!(text.contains(&format!("`{}`", String::from_utf8_lossy(&MAGIC))));
+        assert!(text.contains(&format!("at most {} MiB", FRAME_MAX >> 20)));
+    }
+}

@@ -210,7 +210,7 @@ export function CreateTender() {
       <p class="lede">{t.create.lede}</p>
       <section class="card">
         <h2>{t.create.about}</h2>
-        <div class="grid two">
+        <div class="grid halves">
           <Field label={t.create.tenderTitle} name="title" error={errors["/title"]} input={{ maxLength: 200, placeholder: t.create.tenderTitleExample, autocomplete: "off" }} />
           <Field label={t.create.currency} name="currency" error={errors["/currency"]}>
             {(ids) => (
@@ -221,9 +221,7 @@ export function CreateTender() {
               </select>
             )}
           </Field>
-          <Field label={t.create.description} name="description" error={errors["/description"]}>
-            {(ids) => <textarea name="description" rows={2} maxLength={10_000} {...ids} />}
-          </Field>
+          <Field label={t.create.description} name="description" error={errors["/description"]} input={{ maxLength: 10_000, autocomplete: "off" }} />
           <Field label={t.create.reference} name="reference" error={errors["/reference"]} input={{ maxLength: 200, autocomplete: "off" }} />
         </div>
         <div class="grid two">

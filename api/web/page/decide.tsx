@@ -9,29 +9,29 @@ import { Ask, Trouble } from "./parts.tsx";
 import { nameOf } from "./tender.tsx";
 
 /** Who a number is, as far as this reader knows. */
-export function whoIs(number: number | undefined | null, bidders: Bidder[], names: Map<string, string>, own?: number): string {
+export function whoIs(number: number | undefined | null, bidders: Bidder[], own?: number): string {
   if (number == null) return t.event.somebody;
   const bidder = bidders.find((candidate) => candidate.number === number);
-  const name = bidder === undefined ? t.bidder(number) : nameOf(bidder, names);
+  const name = bidder === undefined ? t.bidder(number) : nameOf(bidder);
   return number === own ? `${name} (${t.you})` : name;
 }
 
 /** The result of a lot that has ended; for its buyer with the buttons to decide. */
-export function Decision(props: { view: LotView; state: LotState; owner: boolean; bidders: Bidder[]; names: Map<string, string> }) {
-  const { view, state, owner, bidders, names } = props;
+export function Decision(props: { view: LotView; state: LotState; owner: boolean; bidders: Bidder[] }) {
+  const { view, state, owner, bidders } = props;
   const [result, setResult] = useState<Result>();
   const [problem, setProblem] = useState<unknown>();
   const [asking, setAsking] = useState<{ action: "award" | "reject"; bidder: number; first: boolean }>();
   const load = () => call<Result>("GET", `/v1/lots/${state.lot}/result`).then((loaded) => (setResult(loaded), setProblem(undefined)), setProblem);
   useEffect(() => void load(), [state.lot, state.stage, view.seq]);
   const price = (value: string) => money(value, state.currency, state.price_scale);
-  const who = (number: number) => whoIs(number, bidders, names, view.you?.number);
+  const who = (number: number) => whoIs(number, bidders, view.you?.number);
   const ranking = result?.ranking ?? [];
   const first = ranking.find((row) => row.rejected !== true)?.bidder;
   const own = ranking.find((row) => row.bidder === view.you?.number);
   const winner = result?.winner ?? undefined;
-  const name = typeof result?.["winner_name"] === "string" ? result["winner_name"] : undefined;
-  const won = result?.["won"] === true || (state.stage === "awarded" && winner !== undefined && winner === view.you?.number);
+  const name = result?.winner_name;
+  const won = result?.won === true || (state.stage === "awarded" && winner !== undefined && winner === view.you?.number);
   const pays = result?.pays ?? undefined;
   const verdict =
     state.stage === "cancelled" ? t.decide.cancelled

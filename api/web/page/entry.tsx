@@ -84,7 +84,7 @@ function SignUp() {
         name="password"
         hint={t.entry.passwordHint}
         error={of("/password")}
-        input={{ type: "password", autocomplete: "new-password", required: true, minLength: 12 }}
+        input={{ type: "password", autocomplete: "new-password", required: true, minLength: 8 }}
       />
       <Trouble problem={problem} />
       <button type="submit" class="primary wide" disabled={busy}>

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { day } from "../format.ts";
-import { call, idOf, type Page, type Tender } from "../rest.ts";
+import { call, type Page, type Tender } from "../rest.ts";
 import { buys, me, supplies } from "../session.ts";
 import { t } from "../texts.ts";
 import { Stage, Trouble } from "./parts.tsx";
@@ -72,8 +72,8 @@ export function TenderList() {
     return () => clearInterval(again);
   }, []);
   const organisation = me.value?.organisation.id;
-  const mine = (tenders ?? []).filter((tender) => idOf(tender.buyer) === organisation);
-  const others = (tenders ?? []).filter((tender) => idOf(tender.buyer) !== organisation);
+  const mine = (tenders ?? []).filter((tender) => tender.buyer === organisation);
+  const others = (tenders ?? []).filter((tender) => tender.buyer !== organisation);
   return (
     <>
       <Trouble problem={problem} again={() => void load(null)} />

@@ -5,7 +5,7 @@ import { percent, subtract } from "../decimal.ts";
 import type { LotEvent, LotState, LotView, You } from "../feed.ts";
 import { clock, day, minutes, money } from "../format.ts";
 import { link, loadHistory, lotView, serverTime, tick, watch } from "../live.ts";
-import { type Bidder, call, idOf, type Tender } from "../rest.ts";
+import { type Bidder, call, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { refusal, t } from "../texts.ts";
 import { BidBox, MyBids } from "./bid.tsx";
@@ -56,7 +56,7 @@ function Clock(props: { view: LotView; state: LotState }) {
   const overtime = state.extensions > 0 && (state.stage === "open" || state.stage === "paused");
   return (
     <div class={`tile time ${overtime ? "overtime" : ""}`} data-part="time">
-      <span class="tile-label">{state.stage === "pending" ? t.lot.opensIn : t.lot.timeLeft}</span>
+      <span class="tile-label">{state.stage === "pending" ? t.lot.opensIn : ENDED.has(state.stage) ? t.lot.state : t.lot.timeLeft}</span>
       <span class="tile-figure figure" role="timer">
         {ENDED.has(state.stage) ? t.stage[state.stage] : <TimeLeft lot={state} />}
       </span>
@@ -255,7 +255,7 @@ export function LotPage(props: { id: string }) {
   const state = view?.state;
   const [tender, setTender] = useState<Tender>();
   const [problem, setProblem] = useState<unknown>();
-  const [known, setKnown] = useState<{ bidders: Bidder[]; names: Map<string, string> }>({ bidders: [], names: new Map() });
+  const [bidders, setBidders] = useState<Bidder[]>([]);
   useEffect(() => watch(id), [id]);
   // The steps of before: once for each history, and again when a jump has cut the list.
   const loaded = useRef("");
@@ -266,13 +266,13 @@ export function LotPage(props: { id: string }) {
     loaded.current = mark;
     void loadHistory(id).catch(() => undefined);
   }, [cut, id, view?.epoch, view?.seq]);
-  const owner = tender !== undefined && idOf(tender.buyer) === me.value?.organisation.id;
+  const owner = tender !== undefined && tender.buyer === me.value?.organisation.id;
   useEffect(() => {
     if (state?.tender === undefined) return;
     call<Tender>("GET", `/v1/tenders/${state.tender}`).then(setTender, setProblem);
   }, [state?.tender, state?.stage === "pending"]);
   useEffect(() => {
-    if (owner && tender !== undefined) void loadBidders(tender.id).then(setKnown, () => undefined);
+    if (owner && tender !== undefined) void loadBidders(tender.id).then(setBidders, () => undefined);
   }, [owner, tender?.id, state?.stage === "pending", state?.bidder_count]);
   if (view?.sync === "failed") return <p class="notice bad">{refusal(view.code) || t.notFound}</p>;
   if (view === undefined || state === undefined) {
@@ -284,7 +284,7 @@ export function LotPage(props: { id: string }) {
     );
   }
   const own = view.you?.number;
-  const who = (number?: number) => whoIs(number, known.bidders, known.names, own);
+  const who = (number?: number) => whoIs(number, bidders, own);
   const ended = ENDED.has(state.stage);
   return (
     <div class="lot" data-stage={state.stage} data-seq={view.seq}>
@@ -307,7 +307,7 @@ export function LotPage(props: { id: string }) {
       </div>
       <div class="columns">
         <div>
-          {ended && <Decision view={view} state={state} owner={owner} bidders={known.bidders} names={known.names} />}
+          {ended && <Decision view={view} state={state} owner={owner} bidders={bidders} />}
           {view.you !== undefined && !ended && <BidBox view={view} state={state} />}
           {view.you === undefined && !owner && !ended && (
             <p class="notice">

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { day, money } from "../format.ts";
 import { lotView, watch } from "../live.ts";
-import { type Bidder, call, idOf, type Lot, type Organisation, type Page, type Tender } from "../rest.ts";
+import { type Bidder, call, type Lot, type Organisation, type Page, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { t } from "../texts.ts";
 import { Ask, Stage, Stale, TimeLeft, Trouble } from "./parts.tsx";
@@ -55,8 +55,8 @@ function LotRow(props: { lot: Lot; currency: string; owner: boolean }) {
   );
 }
 
-function Suppliers(props: { tender: Tender; bidders: Bidder[]; names: Map<string, string>; reload: () => Promise<void> }) {
-  const { tender, bidders, names, reload } = props;
+function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Promise<void> }) {
+  const { tender, bidders, reload } = props;
   const [found, setFound] = useState<Organisation[]>();
   const [problem, setProblem] = useState<unknown>();
   const [q, setQ] = useState("");
@@ -78,7 +78,7 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; names: Map<string
       setProblem(failure);
     }
   };
-  const inside = new Set(bidders.map((bidder) => idOf(bidder.organisation)));
+  const inside = new Set(bidders.map((bidder) => bidder.organisation));
   return (
     <section class="card" data-part="suppliers">
       <h2>{t.tender.suppliers}</h2>
@@ -89,7 +89,7 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; names: Map<string
           {bidders.map((bidder) => (
             <li class="row between" key={bidder.id}>
               <span>
-                {nameOf(bidder, names)} {bidder.number != null && <span class="soft">{t.tender.number(bidder.number)}</span>}
+                {nameOf(bidder)} {bidder.number != null && <span class="soft">{t.tender.number(bidder.number)}</span>}
               </span>
               <span class={bidder.status === "disqualified" ? "wrong" : "soft"}>{t.tender.bidderStatus[bidder.status]}</span>
             </li>
@@ -127,25 +127,21 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; names: Map<string
 }
 
 /** The name of a bidder's organisation, as far as it is known. */
-export function nameOf(bidder: Bidder, names: Map<string, string>): string {
-  const { organisation } = bidder;
-  return (typeof organisation === "string" ? undefined : organisation.name) ?? names.get(idOf(organisation)) ?? idOf(organisation);
+export function nameOf(bidder: Bidder): string {
+  return bidder.name ?? bidder.organisation;
 }
 
-/** The bidders of an own tender, with the names of their organisations. */
-export async function loadBidders(tender: string): Promise<{ bidders: Bidder[]; names: Map<string, string> }> {
-  const { items } = await call<Page<Bidder>>("GET", `/v1/tenders/${tender}/bidders?limit=200`);
-  const names = new Map<string, string>();
-  if (items.some((bidder) => typeof bidder.organisation === "string" || bidder.organisation.name === undefined)) {
-    let cursor: string | null = "";
-    for (let turns = 0; cursor !== null && turns < 10; turns++) {
-      const query: string = cursor === "" ? "" : `&cursor=${encodeURIComponent(cursor)}`;
-      const page: Page<Organisation> = await call("GET", `/v1/organisations?limit=200${query}`);
-      for (const { id, name } of page.items) names.set(id, name);
-      cursor = page.next;
-    }
+/** The bidders of an own tender. */
+export async function loadBidders(tender: string): Promise<Bidder[]> {
+  const bidders: Bidder[] = [];
+  let query = "";
+  for (let turns = 0; turns < 5; turns++) {
+    const page = await call<Page<Bidder>>("GET", `/v1/tenders/${tender}/bidders?limit=200${query}`);
+    bidders.push(...page.items);
+    if (page.next === null) break;
+    query = `&cursor=${encodeURIComponent(page.next)}`;
   }
-  return { bidders: items, names };
+  return bidders;
 }
 
 type Action = "publish" | "start" | "pause" | "resume" | "extend" | "cancel";
@@ -209,21 +205,20 @@ function Actions(props: { tender: Tender; stages: Set<string>; reload: () => Pro
   );
 }
 
-function Join(props: { tender: Tender; joined: boolean; reload: () => Promise<void> }) {
-  const { tender, joined } = props;
-  const [status, setStatus] = useState<string>();
+function Join(props: { tender: Tender; reload: () => Promise<void> }) {
+  const { tender } = props;
   const [problem, setProblem] = useState<unknown>();
-  const admitted = status === "admitted" || (status === undefined && joined);
+  const admitted = tender.bidder?.status === "admitted";
   const join = async () => {
     setProblem(undefined);
     try {
-      const answer = await call<{ status: string }>("POST", `/v1/tenders/${tender.id}/join`, { body: {} });
-      setStatus(answer.status);
+      await call("POST", `/v1/tenders/${tender.id}/join`, { body: {} });
       await props.reload();
     } catch (failure) {
       setProblem(failure);
     }
   };
+  if (tender.bidder?.status === "disqualified") return <p class="notice bad">{t.tender.disqualified}</p>;
   if (tender.stage !== "published" && tender.stage !== "open") return null;
   return (
     <section class="card" data-part="join">
@@ -255,13 +250,13 @@ export function TenderPage(props: { id: string }) {
   const { id } = props;
   const [tender, setTender] = useState<Tender>();
   const [problem, setProblem] = useState<unknown>();
-  const [bidders, setBidders] = useState<{ bidders: Bidder[]; names: Map<string, string> }>({ bidders: [], names: new Map() });
+  const [bidders, setBidders] = useState<Bidder[]>([]);
   const load = async () => {
     try {
       const loaded = await call<Tender>("GET", `/v1/tenders/${id}`);
       setTender(loaded);
       setProblem(undefined);
-      if (idOf(loaded.buyer) === me.value?.organisation.id) setBidders(await loadBidders(id));
+      if (loaded.buyer === me.value?.organisation.id) setBidders(await loadBidders(id));
     } catch (failure) {
       setProblem(failure);
     }
@@ -280,8 +275,7 @@ export function TenderPage(props: { id: string }) {
     if (tender !== undefined && live.some((lot) => (lotView(lot.id).value?.state?.stage ?? lot.stage) !== lot.stage)) void load();
   }, [known]);
   if (tender === undefined) return problem === undefined ? <p class="soft">{t.loading}</p> : <Trouble problem={problem} again={() => void load()} />;
-  const owner = idOf(tender.buyer) === me.value?.organisation.id;
-  const joined = live.some((lot) => lotView(lot.id).value?.you !== undefined) && tender.terms === null;
+  const owner = tender.buyer === me.value?.organisation.id;
   return (
     <div class="tender" data-stage={tender.stage}>
       <p>
@@ -306,7 +300,7 @@ export function TenderPage(props: { id: string }) {
       <Trouble problem={problem} again={() => void load()} />
       <Stale />
       {owner && <Actions tender={tender} stages={new Set(stages)} reload={load} />}
-      {!owner && me.value != null && <Join tender={tender} joined={joined} reload={load} />}
+      {!owner && me.value != null && <Join tender={tender} reload={load} />}
       <section class="card">
         <h2>{t.tender.lots}</h2>
         <table class="lots">
@@ -334,7 +328,7 @@ export function TenderPage(props: { id: string }) {
           </tbody>
         </table>
       </section>
-      {owner && <Suppliers tender={tender} bidders={bidders.bidders} names={bidders.names} reload={load} />}
+      {owner && <Suppliers tender={tender} bidders={bidders} reload={load} />}
     </div>
   );
 }

@@ -105,7 +105,12 @@ pub fn batch_of(entries: &[(u16, Entry)], term: u64, sealer: &Sealer) -> Batch {
 }
 
 pub fn append(log: &mut Log, sealer: &Sealer, entries: &[(u16, Entry)]) -> Result<(), AppendError> {
-    log.append(&mut batch_of(entries, 1, sealer))
+    let mut batch = Batch::new();
+    for (shard, entry) in entries {
+        let pushed = batch.push_entry(*shard, 1, entry, sealer);
+        pushed.map_err(|error| AppendError::Failed(std::io::Error::other(error)))?;
+    }
+    log.append(&mut batch)
 }
 
 pub fn append_control(log: &mut Log, sealer: &Sealer, entries: &[(u16, Entry)]) -> Result<(), AppendError> {

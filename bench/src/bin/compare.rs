@@ -1,0 +1,333 @@
+//! Runs the rows of the benchmark against their peers, alternated in one run, and writes RESULTS.md and its plots.
+//! Owns the order of the rows and the page; what a row measures is in the library.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bench::log_append;
+use bench::machine::Machine;
+use bench::plot::{Series, chart};
+use bench::socket::{self, ManyInFlight, OneInFlight};
+use bench::{apply, codec, server};
+use clap::Parser;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Runs every row against its peers and writes the results.
+///
+/// Build in release first: `cargo build --release -p api -p bench` (`cargo xtask bench` does all of it).
+#[derive(Parser)]
+struct Options {
+    /// Where the page is written; plots and raw histograms lie in `plots` beside it.
+    #[arg(long, default_value = "bench/RESULTS.md")]
+    out: PathBuf,
+    /// The folder whose disk is measured; needs 300 MB.
+    #[arg(long, default_value = "target")]
+    disk: PathBuf,
+    /// A run of seconds that shows that everything works; its numbers mean little.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much is measured.
+struct Size {
+    apply_rounds: usize,
+    apply_entries: usize,
+    apply_lots: Vec<usize>,
+    codec_times: usize,
+    appends: (usize, usize),
+    one: (usize, usize),
+    many: (usize, Duration),
+}
+
+impl Size {
+    fn of(quick: bool) -> Self {
+        if quick {
+            Self {
+                apply_rounds: 6,
+                apply_entries: 20,
+                apply_lots: vec![1, 1_000],
+                codec_times: 200,
+                appends: (3, 20),
+                one: (3, 20),
+                many: (2, Duration::from_millis(500)),
+            }
+        } else {
+            Self {
+                apply_rounds: 60,
+                apply_entries: 200,
+                apply_lots: apply::LOTS.to_vec(),
+                codec_times: 5_000,
+                appends: (40, 100),
+                one: (40, 100),
+                many: (6, Duration::from_secs(4)),
+            }
+        }
+    }
+}
+
+/// What was measured.
+struct Results {
+    machine: Machine,
+    quick: bool,
+    apply: Vec<apply::Row>,
+    codec: Vec<codec::Row>,
+    append: log_append::Row,
+    one: OneInFlight,
+    many: ManyInFlight,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let size = Size::of(options.quick);
+    fs::create_dir_all(&options.disk)?;
+    let folder = tempfile::Builder::new().prefix("compare-").tempdir_in(&options.disk)?;
+    let place = |name: &str| -> Result<PathBuf> {
+        let place = folder.path().join(name);
+        fs::create_dir(&place)?;
+        Ok(place)
+    };
+    let program = server::program()?;
+    let sealer = codec::sealer(&place("keys")?)?;
+    let record = socket::record_bytes(1, &sealer)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+
+    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 4);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").context("the template")?);
+    let begin = |row: &str| {
+        bar.set_message(row.to_owned());
+        bar.tick();
+        // On a pipe the bar is silent; a line a row tells that it goes on.
+        eprintln!("compare: {row}");
+    };
+    let mut rows = Vec::new();
+    for lots in &size.apply_lots {
+        begin(&format!("apply, {lots} lots"));
+        rows.push(apply::measure(*lots, size.apply_rounds, size.apply_entries));
+        bar.inc(1);
+    }
+    begin("codec");
+    let codec = [1, 8, 64].map(|bids| codec::measure(bids, size.codec_times, &sealer));
+    let codec = codec.into_iter().collect::<Result<Vec<_>>>()?;
+    bar.inc(1);
+    begin("log append");
+    let append = log_append::measure(&place("append")?, size.appends.0, size.appends.1)?;
+    bar.inc(1);
+    begin("socket, 1 in flight");
+    let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one.0, size.one.1, record))?;
+    bar.inc(1);
+    begin("socket, 64 in flight");
+    let (rounds, time) = size.many;
+    let many = runtime.block_on(socket::many_in_flight(&program, &place("many")?, 64, rounds, time, &sealer))?;
+    bar.finish_and_clear();
+
+    let machine = Machine::here(folder.path());
+    let results = Results { machine, quick: options.quick, apply: rows, codec, append, one, many };
+    let beside = options.out.parent().unwrap_or(Path::new(".")).join("plots");
+    fs::create_dir_all(&beside)?;
+    plots(&results, &beside)?;
+    let page = page(&results)?;
+    fs::write(&options.out, &page).with_context(|| options.out.display().to_string())?;
+    println!("{page}");
+    Ok(())
+}
+
+fn plots(results: &Results, folder: &Path) -> Result<()> {
+    let line = |name: &str, y: &dyn Fn(&apply::Row) -> f64| Series {
+        name: name.into(),
+        points: results.apply.iter().map(|row| (row.lots as f64, y(row))).collect(),
+    };
+    let series = [line("engine", &|row| row.engine_ns), line("std maps", &|row| row.peer_ns)];
+    let svg = chart("Applying a bid", "open lots", "nanoseconds a bid (median)", &series);
+    fs::write(folder.join("apply.svg"), svg)?;
+
+    let histograms = [
+        ("bid, 1 in flight", "bid-1", &results.one.bid),
+        ("loopback trip", "trip", &results.one.trip),
+        ("raw flush", "flush", &results.one.flush),
+        ("bid, 64 in flight", "bid-64", &results.many.latency),
+    ];
+    let series = histograms.map(|(name, _, histogram)| Series { name: name.into(), points: tail(histogram) });
+    let title = "Bid over the socket to durable answer";
+    let svg = chart(title, "one in so many is slower (2 = median)", "microseconds", &series);
+    fs::write(folder.join("socket.svg"), svg)?;
+    for (_, file, histogram) in histograms {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(histogram, &mut bytes)?;
+        fs::write(folder.join(format!("{file}.hdr")), bytes)?;
+    }
+    Ok(())
+}
+
+/// Latency in microseconds against the odds of being slower: 2 is the median, 100 the 99th percentile.
+fn tail(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let odds = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+    let seen = |odds: &&f64| (**odds) <= histogram.len() as f64;
+    odds.iter().filter(seen).map(|odds| (*odds, us(histogram, 1.0 - 1.0 / odds))).collect()
+}
+
+fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1_000.0
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "**not reached**" }
+}
+
+fn page(results: &Results) -> Result<String> {
+    let Results { machine, apply, codec, append, one, many, .. } = results;
+    let mut text = String::from("# Results\n\nWritten by `cargo xtask bench`; edited by nobody.\n");
+    if results.quick {
+        text.push_str("**A quick run: it shows that everything works, its numbers mean little.**\n");
+    }
+    writeln!(
+        text,
+        "Both sides of a comparison run in one process or beside each other, alternated in one run, in the same \
+         scheduling class. The machine is virtual and shares its cores: absolute times mean little there, ratios and \
+         counts are what is compared. Client and server share the machine.\n\n{}",
+        machine.table()
+    )?;
+
+    writeln!(text, "## Goals\n\n| goal | measured | |\n|---|---|---|")?;
+    if let Some(row) = apply.iter().find(|row| row.lots == 10_000) {
+        let reached = verdict(row.ratio >= 3.0);
+        writeln!(text, "| apply ≥ 3 × std maps at 10 000 lots | {:.2} × | {reached} |", row.ratio)?;
+    }
+    let most = apply.iter().map(|row| row.engine_allocations).fold(0.0, f64::max);
+    writeln!(text, "| 0 allocations a bid in apply | {most:.4} | {} |", verdict(most == 0.0))?;
+    let ratio = append.ratio();
+    writeln!(text, "| log append ≤ 1.05 × raw p50 | {ratio:.3} × | {} |", verdict(ratio <= 1.05))?;
+    let overhead = codec.iter().map(|row| row.overhead).max().unwrap_or(0);
+    writeln!(text, "| ≤ 48 bytes a record beside its payload | {overhead} | {} |", verdict(overhead <= 48))?;
+    let ratio = one.ratio();
+    writeln!(
+        text,
+        "| socket bid, 1 in flight, ≤ 1.5 × (trip + raw flush) | {ratio:.2} × | {} |",
+        verdict(ratio <= 1.5)
+    )?;
+    let share = many.flushes_per_s / many.raw_flushes_per_s;
+    writeln!(
+        text,
+        "| 64 in flight: told, no goal yet | {:.0} bids/s, {:.1} bids a flush, {:.0} % of the raw flush rate | |",
+        many.bids_per_s,
+        many.bids_per_flush,
+        share * 100.0
+    )?;
+
+    apply_section(&mut text, apply)?;
+    codec_section(&mut text, codec)?;
+    append_section(&mut text, append)?;
+    socket_section(&mut text, one, many)?;
+    text.push_str(NOT_MEASURED);
+    Ok(text)
+}
+
+fn apply_section(text: &mut String, rows: &[apply::Row]) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Applying a bid\n\nPeer: the same checks, keys, histories, answers and steps on std's `HashMap` (SipHash) \
+         and `BTreeMap` ([std_maps.rs](src/std_maps.rs)); a test compares every answer and step of both. 8 bidders a \
+         lot, entries of {} bids, one bid in 16 refused; keys arrive hashed on both sides. The engine's time includes \
+         `maintain`, which grows its tables between entries; its allocations are told apart.\n\n\
+         ![nanoseconds a bid by open lots](plots/apply.svg)\n\n\
+         | open lots | engine ns | std maps ns | ratio (median of rounds) | allocations a bid in apply | in maintain | std maps |\n\
+         |---|---|---|---|---|---|---|",
+        bench::workload::BATCH
+    )?;
+    for row in rows {
+        writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.2} × | {:.4} | {:.4} | {:.2} |",
+            row.lots,
+            row.engine_ns,
+            row.peer_ns,
+            row.ratio,
+            row.engine_allocations,
+            row.maintain_allocations,
+            row.peer_allocations
+        )?;
+    }
+    Ok(())
+}
+
+fn codec_section(text: &mut String, rows: &[codec::Row]) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Codec\n\n| bids in the entry | record bytes | of these no payload | encode ns a bid | decode ns a bid | \
+         allocations of an encoding |\n|---|---|---|---|---|---|"
+    )?;
+    for row in rows {
+        writeln!(
+            text,
+            "| {} | {} | {} | {:.0} | {:.0} | {} |",
+            row.bids, row.bytes, row.overhead, row.encode_ns, row.decode_ns, row.encode_allocations
+        )?;
+    }
+    Ok(())
+}
+
+fn quantiles(text: &mut String, rows: &[(&str, &Histogram<u64>)]) -> Result<()> {
+    writeln!(text, "| | n | p50 µs | p90 µs | p99 µs |\n|---|---|---|---|---|")?;
+    for (name, histogram) in rows {
+        let [half, most, nearly] = [0.5, 0.9, 0.99].map(|quantile| us(histogram, quantile));
+        writeln!(text, "| {name} | {} | {half:.1} | {most:.1} | {nearly:.1} |", histogram.len())?;
+    }
+    Ok(())
+}
+
+fn append_section(text: &mut String, row: &log_append::Row) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Log append, 1 in flight\n\nA record with one bid ({} bytes), encoded and appended, beside `pwrite` + `fdatasync` \
+         of as many bytes on a zero-filled file; alternated in {}. The same through the log thread as the program does \
+         it, two hand-overs between threads included: {:.3} × raw.\n",
+        row.bytes,
+        row.alternation,
+        row.thread_ratio()
+    )?;
+    quantiles(text, &row.lines())
+}
+
+fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Bid over the socket to durable answer\n\nThe real program with `--limits off`, the load generator's \
+         client. Floor: a trip over loopback of as many bytes plus a raw `pwrite` + `fdatasync`, of the same run.\n\n\
+         ![latency by odds](plots/socket.svg)\n"
+    )?;
+    quantiles(
+        text,
+        &[
+            ("bid, 1 in flight", &one.bid),
+            ("loopback trip", &one.trip),
+            ("raw flush", &one.flush),
+            ("bid, 64 in flight", &many.latency),
+        ],
+    )?;
+    writeln!(
+        text,
+        "\n| {} in flight | |\n|---|---|\n| accepted bids/s | {:.0} |\n| bids a flush | {:.1} |\n| flushes/s | {:.0} |\n\
+         | raw flushes/s of as many bytes | {:.0} |\n| share of the raw flush rate | {:.0} % |\n\
+         | processor time of the server a bid | {:.0} µs |",
+        many.in_flight,
+        many.bids_per_s,
+        many.bids_per_flush,
+        many.flushes_per_s,
+        many.raw_flushes_per_s,
+        many.flushes_per_s / many.raw_flushes_per_s * 100.0,
+        many.server_cpu_us
+    )?;
+    Ok(())
+}
+
+const NOT_MEASURED: &str = "
+## Not measured yet
+
+Rows beside other systems (Redis, MariaDB, etcd, embedded stores, other order books), open loop at fixed rates, three
+nodes, fan-out, memory, replay and restart, many closes at once. `loadgen open` sends at a fixed rate against any
+running server; raw histograms of this page lie beside the plots.
+";

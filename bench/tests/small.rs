@@ -1,0 +1,124 @@
+//! Every benchmark once in small: both sides of each comparison do the same work and agree about it. No times.
+
+use std::sync::Arc;
+
+use bench::apply::{self, Swallow, on_engine, on_peer};
+use bench::codec;
+use bench::log_append;
+use bench::std_maps::{PeerSink, StdMaps};
+use bench::workload::{BATCH, Workload};
+use engine::{Answer, Lot, Refusal, Reply, Sink, Step, Tender};
+
+/// Everything that applying gave, to be compared.
+#[derive(Default)]
+struct Kept {
+    replies: Vec<Reply>,
+    steps: Vec<Step>,
+}
+
+impl Sink for Kept {
+    fn reply(&mut self, _: usize, reply: &Reply) {
+        self.replies.push(reply.clone());
+    }
+
+    fn step(&mut self, _: &Tender, _: &Lot, step: &Step) {
+        self.steps.push(step.clone());
+    }
+}
+
+impl PeerSink for Kept {
+    fn reply(&mut self, _: usize, reply: &Reply) {
+        self.replies.push(reply.clone());
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.steps.push(step.clone());
+    }
+}
+
+#[test]
+fn engine_and_peer_decide_alike() {
+    for lots in [1, 7, 130] {
+        let (mut workload, mut engine) = Workload::new(lots);
+        assert_eq!(workload.lots().len(), lots);
+        let mut peer = StdMaps::like(&engine);
+        let (mut ours, mut theirs) = (Kept::default(), Kept::default());
+        // The last entry comes twice: every bid of it is a repeat under its key.
+        let mut entries = workload.entries(30);
+        let mut again = entries[29].clone();
+        again.index += 1;
+        entries.push(again);
+        for entry in &entries {
+            engine.maintain();
+            engine.apply(entry, &mut ours);
+            peer.apply(entry, &mut theirs);
+        }
+        assert_eq!(ours.replies.len(), 31 * BATCH);
+        for (ours, theirs) in ours.replies.iter().zip(&theirs.replies) {
+            assert_eq!(ours, theirs, "{lots} lots");
+        }
+        assert_eq!(ours.steps, theirs.steps, "{lots} lots");
+        let accepted = ours.replies.iter().filter(|reply| matches!(reply.answer, Answer::Bid(_))).count();
+        let refused = |reply: &&Reply| matches!(reply.answer, Answer::Refused(refused) if refused.refusal == Refusal::NotImproved);
+        assert!(accepted > 25 * BATCH, "most bids stand");
+        assert!(ours.replies.iter().filter(refused).count() > 10, "some are refused");
+        assert_eq!(ours.replies.iter().filter(|reply| reply.replayed).count(), BATCH);
+        engine.check_invariants();
+    }
+}
+
+#[test]
+fn applying_a_bid_allocates_nothing() {
+    let (mut workload, mut engine) = Workload::new(200);
+    let mut sink = Swallow::default();
+    // Steady state: every bidder has a standing bid in nearly every lot.
+    on_engine(&mut engine, &workload.entries(60), &mut sink);
+    let spent = on_engine(&mut engine, &workload.entries(40), &mut sink);
+    assert_eq!(spent.apply, 0, "allocations while applying {} bids", 40 * BATCH);
+    assert_eq!(sink.replies as usize, 100 * BATCH);
+}
+
+#[test]
+fn the_rows_of_apply_and_codec_are_measured() {
+    let row = apply::measure(10, 4, 2);
+    assert_eq!((row.lots, row.bids), (10, 8 * BATCH));
+    assert!(row.engine_ns > 0.0 && row.peer_ns > 0.0 && row.ratio > 0.0);
+    assert_eq!(row.engine_allocations, 0.0);
+
+    let folder = tempfile::tempdir().expect("a folder for the keys");
+    let sealer = codec::sealer(folder.path()).expect("keys are made");
+    for bids in [1, BATCH] {
+        let row = codec::measure(bids, 3, &sealer).expect("entries are encoded and decoded");
+        assert!(row.overhead <= 48, "{} bytes beside the payload", row.overhead);
+        assert_eq!(row.encode_allocations, 0, "encoding into a used batch");
+        let entry = codec::entry(bids);
+        let payload = codec::payload(&entry).expect("it is encoded");
+        assert_eq!(codec::read(&payload, &entry, &sealer).expect("it is decoded"), entry);
+    }
+}
+
+#[test]
+fn the_peer_meets_the_same_bids() {
+    let (mut workload, engine) = Workload::new(3);
+    let mut peer = StdMaps::like(&engine);
+    let mut sink = Swallow::default();
+    let spent = on_peer(&mut peer, &workload.entries(5), &mut sink);
+    assert_eq!(sink.replies as usize, 5 * BATCH);
+    assert!(sink.steps > 0 && spent.apply > 0, "maps allocate");
+}
+
+#[test]
+fn the_row_of_log_append_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder for the log");
+    let row = log_append::measure(folder.path(), 2, 5).expect("the log appends");
+    for (name, histogram) in row.lines() {
+        assert_eq!(histogram.len(), 10, "{name}");
+    }
+    assert!(row.bytes > 100 && row.ratio() > 0.0 && row.thread_ratio() > 0.0);
+    // What was appended is a log: it opens, and holds every bid.
+    let options = persistence::Options::new(folder.path().join("data"), folder.path().join("keys"));
+    let (_log, recovered) = persistence::Log::open(Arc::new(persistence::RealDisk), options).expect("it opens");
+    let entries: Vec<_> = recovered.entries().map(|entry| entry.expect("an entry is read")).collect();
+    assert_eq!(entries.len() as u64, recovered.last[1].index);
+    assert!(entries.len() >= 20);
+}

@@ -1,0 +1,513 @@
+//! Turns the twin's commands into the engine's, and what the engine says and shows into the twin's words.
+
+use std::collections::BTreeMap;
+
+use engine::{
+    Access, Action, AdjustmentSpec, Answer, AwardMode, BidderNumber, BidderRef, BufferSpec, Changed, Command,
+    Decimal, DecrementRow, DecrementSpec, Engine, Envelope, Event as Seen, Format, Improvement, Key,
+    LeadVisibility, LogTime, LotMode, LotSpec, MaxNext, OrganisationId, OvertimeMode, OvertimeSpec,
+    OvertimeTrigger, Price, Reply, RequestId, ReserveSpec, RulesSpec, Sink, Step as Made, Tender, TenderSpec,
+    TieRank,
+};
+
+use super::generate::tender_id;
+use crate::twin::{
+    Amount, Ask, BidAsk, Event, Happened, Highest, LotPlan, Named, Org, Plan, Ranks, Said, Sent, Shown, Step, Twin,
+};
+
+/// Ways to make rules invalid.
+pub const INVALID: [&str; 9] = [
+    "sealed",
+    "auto_bid",
+    "lead_hidden",
+    "no_duration",
+    "zero_duration",
+    "staggered",
+    "anonymous",
+    "negative_ceiling",
+    "no_row_from_zero",
+];
+
+#[derive(Default)]
+pub struct Comparison {
+    replies: Vec<Reply>,
+    steps: Vec<Happened>,
+    /// What everybody may see of a lot, as of its last step.
+    public: BTreeMap<(u64, u16), Public>,
+    numbers: BTreeMap<u128, u64>,
+    versions: BTreeMap<u64, u32>,
+    /// How often each answer and each event came, to see that the commands reach everything.
+    pub tally: BTreeMap<String, usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Public {
+    stage: &'static str,
+    opens_at: Option<LogTime>,
+    closes_at: Option<LogTime>,
+    extensions: u32,
+    lead: Option<(BidderNumber, Price)>,
+    board: Vec<(BidderNumber, Price)>,
+    bidder_count: usize,
+    reserve_met: Option<bool>,
+}
+
+impl Public {
+    fn of(lot: &engine::Lot) -> Self {
+        let mut board: Vec<_> =
+            lot.ranking().map(|ranked| (ranked.standing.bidder, ranked.standing.price)).collect();
+        let lead = board.first().copied();
+        board.sort();
+        Self {
+            stage: lot.stage.word(),
+            opens_at: lot.opens_at(),
+            closes_at: lot.closes_at(),
+            extensions: lot.extensions,
+            lead,
+            board,
+            bidder_count: lot.bidder_count(),
+            reserve_met: lot.reserve_met(),
+        }
+    }
+
+    /// Everything that differs must be marked as changed.
+    fn check(&self, new: &Self, changed: Changed) {
+        let pairs = [
+            (self.stage != new.stage, changed.stage, "stage"),
+            (self.opens_at != new.opens_at, changed.opens_at, "opens_at"),
+            (self.closes_at != new.closes_at, changed.closes_at, "closes_at"),
+            (self.extensions != new.extensions, changed.extensions, "extensions"),
+            (self.lead != new.lead, changed.lead, "lead"),
+            (self.board != new.board, changed.board, "board"),
+            (self.bidder_count != new.bidder_count, changed.bidder_count, "bidder_count"),
+            (self.reserve_met != new.reserve_met, changed.reserve_met, "reserve_met"),
+        ];
+        for (differs, marked, name) in pairs {
+            assert!(marked || !differs, "{name} changed unmarked from {self:?} to {new:?}");
+        }
+    }
+}
+
+fn organisation(org: Org) -> OrganisationId {
+    OrganisationId(u128::from(org))
+}
+
+/// The decimal of an amount, written as short as it can be.
+fn decimal(amount: Amount) -> Decimal {
+    let (mut mantissa, mut scale) = (amount, 9u8);
+    while scale > 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+        scale -= 1;
+    }
+    Decimal { mantissa: i64::try_from(mantissa).expect("amounts of the test are small"), scale }
+}
+
+/// The amount of a price of the engine.
+fn amount(price: Price, scale: u8) -> Amount {
+    Amount::from(price.0) * 10i128.pow(9 - u32::from(scale))
+}
+
+fn highest(next: MaxNext, scale: u8) -> Highest {
+    match next {
+        MaxNext::None => Highest::None,
+        MaxNext::Unlimited => Highest::Unlimited,
+        MaxNext::At(price) => Highest::At(amount(price, scale)),
+    }
+}
+
+fn ranks(ranks: engine::Ranks) -> Ranks {
+    Ranks { rank: ranks.rank.into(), award_rank: ranks.award_rank.into(), tied: ranks.tied }
+}
+
+fn thousandths(percent: i128) -> Decimal {
+    Decimal { mantissa: percent as i64, scale: 3 }
+}
+
+fn rules(plan: &LotPlan) -> RulesSpec {
+    let mut rules = RulesSpec::default(Format::English);
+    rules.duration_s = Some(plan.duration_s);
+    rules.price_scale = Some(plan.scale.into());
+    rules.ceiling = plan.ceiling.map(decimal);
+    rules.floor = plan.floor.map(decimal);
+    rules.reserve = plan.reserve.map(|price| ReserveSpec { price: decimal(price), shown: false });
+    rules.improvement = Improvement::from_word(plan.improvement).expect("a word");
+    rules.buffer = plan.buffer.map(|(front, back)| BufferSpec { front: decimal(front), back: decimal(back) });
+    rules.decrement = match &plan.step {
+        Step::Unit => None,
+        Step::Amount(step) => Some(DecrementSpec::Amount(decimal(*step))),
+        Step::Percent(percent) => Some(DecrementSpec::Percent(thousandths(*percent))),
+        Step::Table(rows) => {
+            let row =
+                |(from, step): &(Amount, Amount)| DecrementRow { from: decimal(*from), step: decimal(*step) };
+            Some(DecrementSpec::Table(rows.iter().map(row).collect()))
+        }
+    };
+    rules.tick = plan.tick.map(decimal);
+    rules.max_step = plan.max_step.map(decimal);
+    rules.guard_percent = plan.guard.map(thousandths);
+    rules.tie_rank = TieRank::from_word(plan.tie_rank).expect("a word");
+    rules.tie_free_ranks = plan.tie_free_ranks as i64;
+    rules.max_bids = plan.max_bids.map(|most| most as i64);
+    rules.min_bidders = plan.min_bidders.map(|least| least as i64);
+    rules.overtime = plan.overtime.as_ref().map(|overtime| OvertimeSpec {
+        mode: OvertimeMode::from_word(overtime.mode).expect("a word"),
+        trigger: OvertimeTrigger::from_word(overtime.trigger).expect("a word"),
+        rank: overtime.rank as i64,
+        first_bid_triggers: overtime.first_bid_triggers,
+        max_count: overtime.max_count.map(i64::from),
+        max_total_s: overtime.max_total_s,
+        ..OvertimeSpec::default(overtime.window_s, overtime.length_s)
+    });
+    rules.visibility.rank = plan.shows_rank;
+    rules.visibility.lead = LeadVisibility::from_word(plan.shows_lead).expect("a word");
+    rules.award = if plan.automatic_award { AwardMode::Automatic } else { AwardMode::Manual };
+    rules.outage_grace_s = plan.grace_s;
+    rules.max_view_age = plan.max_view_age.map(|age| age as i64);
+    rules
+}
+
+fn spec(plan: &Plan) -> TenderSpec {
+    let lot = |lot: &LotPlan| LotSpec { title: "lot".to_owned(), items: Vec::new(), rules: rules(lot) };
+    let mut spec = TenderSpec {
+        title: plan.title.clone(),
+        description: String::new(),
+        reference: String::new(),
+        currency: "SAR".to_owned(),
+        currency_exponent: 2,
+        access: if plan.open_access { Access::Open } else { Access::Invited },
+        public: plan.public,
+        opens_at: plan.opens_at.map(LogTime),
+        terms: plan.terms.then(|| "pay".to_owned()),
+        lot_mode: LotMode::Parallel,
+        stagger_s: 0,
+        stagger_follows: true,
+        serial_gap_s: 0,
+        anonymous_to_buyer: false,
+        lots: plan.lots.iter().map(lot).collect(),
+    };
+    let last = spec.lots.last_mut().map(|lot| &mut lot.rules).expect("a tender has lots");
+    match plan.invalid {
+        None => {}
+        Some("sealed") => last.format = Format::Sealed,
+        Some("auto_bid") => last.auto_bid = true,
+        Some("lead_hidden") => {
+            last.improvement = Improvement::Lead;
+            last.buffer = None;
+            last.visibility.lead = LeadVisibility::Never;
+        }
+        Some("no_duration") => last.duration_s = None,
+        Some("zero_duration") => last.duration_s = Some(0),
+        Some("staggered") => spec.lot_mode = LotMode::Staggered,
+        Some("anonymous") => spec.anonymous_to_buyer = true,
+        Some("negative_ceiling") => last.ceiling = Some(Decimal { mantissa: -5, scale: 0 }),
+        Some("no_row_from_zero") => {
+            let row =
+                DecrementRow { from: Decimal { mantissa: 1, scale: 0 }, step: Decimal { mantissa: 1, scale: 0 } };
+            last.decrement = Some(DecrementSpec::Table(vec![row]));
+        }
+        Some(other) => panic!("no such way: {other}"),
+    }
+    spec
+}
+
+fn bidder(named: Named) -> BidderRef {
+    match named {
+        Named::Id(id) => BidderRef::Id(RequestId(id.into())),
+        Named::Number(number) => BidderRef::Number(number),
+    }
+}
+
+impl Comparison {
+    /// The engine's form of a command.
+    pub fn command(&mut self, sent: &Sent) -> Command {
+        let envelope = Envelope {
+            at: LogTime(sent.at),
+            organisation: organisation(sent.from),
+            request: RequestId(sent.request.into()),
+            key: sent.key.map(|(key, body)| Key { scoped: u128::from(key) << 64 | 0xABCD, body }),
+            ..Envelope::default()
+        };
+        Command { envelope, action: self.action(&sent.ask), secret: None }
+    }
+
+    fn action(&mut self, ask: &Ask) -> Action {
+        let lot_id = |tender: u64, lot: u16| tender_id(tender).lot(lot);
+        match ask.clone() {
+            Ask::Tick => Action::Tick,
+            Ask::Takeover { planned } => Action::Takeover { planned },
+            Ask::Create { tender, plan } => {
+                self.numbers.insert(tender_id(tender).0, tender);
+                Action::CreateTender { tender: tender_id(tender), spec: Box::new(spec(&plan)) }
+            }
+            Ask::Update { tender, plan, right_version, .. } => {
+                let version = self.versions[&tender] + if right_version { 0 } else { 7 };
+                Action::UpdateTender { tender: tender_id(tender), spec: Box::new(spec(&plan)), version }
+            }
+            Ask::Publish { tender } => Action::Publish { tender: tender_id(tender) },
+            Ask::Start { tender } => Action::Start { tender: tender_id(tender) },
+            Ask::Pause { tender, reason } => Action::Pause { tender: tender_id(tender), reason },
+            Ask::Resume { tender, reason } => Action::Resume { tender: tender_id(tender), reason },
+            Ask::Cancel { tender, reason } => Action::Cancel { tender: tender_id(tender), reason },
+            Ask::Extend { tender, lot, seconds, reason } => {
+                Action::Extend { tender: tender_id(tender), lot, seconds, reason }
+            }
+            Ask::Admit { tender, who, accepted, adjusted } => Action::Admit {
+                tender: tender_id(tender),
+                organisation: organisation(who),
+                adjustments: if adjusted {
+                    vec![AdjustmentSpec { lot: 1, factor: Some("1/2".to_owned()), addend: None }]
+                } else {
+                    Vec::new()
+                },
+                features: Vec::new(),
+                accepted,
+            },
+            Ask::Join { tender } => Action::Join { tender: tender_id(tender) },
+            Ask::Disqualify { tender, bidder: named, reason } => {
+                Action::Disqualify { tender: tender_id(tender), bidder: bidder(named), reason }
+            }
+            Ask::Bid { tender, lot, bid: BidAsk { price, confirm, expires_at, seen_seq, limit } } => Action::Bid {
+                lot: lot_id(tender, lot),
+                price: price.map(decimal),
+                confirm,
+                expires_at: expires_at.map(LogTime),
+                seen_seq,
+                auto_limit: limit.map(decimal),
+                all_or_nothing: None,
+            },
+            Ask::Accept { tender, lot } => Action::Accept { lot: lot_id(tender, lot), step: 0 },
+            Ask::Limit { tender, lot, limit } => {
+                Action::AutoBid { lot: lot_id(tender, lot), limit: limit.map(decimal) }
+            }
+            Ask::Void { tender, lot, bid, reason } => {
+                Action::Void { lot: lot_id(tender, lot), bid: RequestId(bid.into()), reason }
+            }
+            Ask::Award { tender, lot, bidder: named, reason } => {
+                Action::Award { lot: lot_id(tender, lot), bidder: bidder(named), reason }
+            }
+            Ask::Reject { tender, lot, bidder: named, reason } => {
+                Action::RejectAward { lot: lot_id(tender, lot), bidder: bidder(named), reason }
+            }
+        }
+    }
+
+    /// Compares the answers to a batch, and the steps it made.
+    pub fn replies(&mut self, batch: &[Sent], told: &[(Said, bool)], twin: &mut Twin) {
+        let replies = std::mem::take(&mut self.replies);
+        assert_eq!(replies.len(), batch.len(), "one answer each to {batch:?}");
+        for ((sent, (said, repeated)), reply) in batch.iter().zip(told).zip(&replies) {
+            let bids = matches!(sent.ask, Ask::Bid { .. } | Ask::Accept { .. } | Ask::Limit { .. });
+            assert_eq!(
+                said_by(reply, said, bids),
+                *said,
+                "the answer (left: engine) {:?} to {sent:?}",
+                reply.answer
+            );
+            let word = match said {
+                Said::Refused { code, .. } => (*code).to_owned(),
+                other => format!("{other:?}").split(' ').next().unwrap_or_default().to_owned(),
+            };
+            *self.tally.entry(word).or_default() += 1;
+            assert_eq!(reply.replayed, *repeated, "whether this repeats an answer, {said:?}: {sent:?}");
+            if !repeated {
+                assert_eq!(
+                    (reply.at, reply.request),
+                    (LogTime(sent.at), RequestId(sent.request.into())),
+                    "{sent:?}"
+                );
+            }
+        }
+        let steps = std::mem::take(&mut self.steps);
+        let happened = std::mem::take(&mut twin.happened);
+        for event in happened.iter().flat_map(|step| &step.events) {
+            let word = match event {
+                Event::Extended { reason, .. } => format!("event:{reason}"),
+                other => format!("event:{}", format!("{other:?}").split(' ').next().unwrap_or_default()),
+            };
+            *self.tally.entry(word).or_default() += 1;
+        }
+        assert_eq!(steps, happened, "the steps (left: engine) after {batch:?}");
+    }
+
+    /// Compares everything that can be read; of tenders that are over only now and then.
+    pub fn states(&mut self, twin: &Twin, engine: &Engine, everything: bool) {
+        if everything {
+            engine.check_invariants();
+        }
+        assert_eq!(engine.next_deadline(), twin.next_deadline().map(LogTime), "the next deadline");
+        assert_eq!(engine.tenders().count(), twin.tenders.len(), "how many tenders there are");
+        for (tender, theirs) in twin.tenders.iter().zip(engine.tenders()) {
+            let id = tender.id;
+            assert_eq!(theirs.id, tender_id(id), "tenders in order of creation");
+            self.versions.insert(id, theirs.version);
+            assert_eq!(theirs.stage.word(), tender.stage, "the stage of tender {id}");
+            if !everything && ["awarded", "unsuccessful", "cancelled"].contains(&tender.stage) {
+                continue;
+            }
+            assert_eq!(theirs.opened(), tender.opened, "whether tender {id} has opened");
+            for org in [1, 2, 10, 15, 99] {
+                let visible = theirs.visible_to(Some((organisation(org), true)));
+                assert_eq!(visible, tender.visible_to(org), "whether {org} sees tender {id}");
+            }
+            assert_eq!(theirs.bidders().len(), tender.bidders.len(), "bidders of tender {id}");
+            for (bidder, their_bidder) in tender.bidders.iter().zip(theirs.bidders()) {
+                assert_eq!(their_bidder.id, RequestId(bidder.id.into()), "the id of a bidder of tender {id}");
+                assert_eq!(their_bidder.organisation, organisation(bidder.org), "whose bidder it is");
+                assert_eq!(their_bidder.status.word(), bidder.status, "status of {} in tender {id}", bidder.org);
+            }
+            assert_eq!(theirs.lots().len(), tender.lots.len());
+            for (lot, their_lot) in tender.lots.iter().zip(theirs.lots()) {
+                compare_lot(tender, lot, theirs, their_lot);
+            }
+        }
+    }
+}
+
+fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Tender, their_lot: &engine::Lot) {
+    let name = format!("lot {} of tender {}", lot.number, tender.id);
+    let scale = their_lot.rules().price_scale;
+    assert_eq!(u32::from(scale), lot.plan.scale, "the scale of {name}");
+    assert_eq!(their_lot.stage.word(), lot.stage, "the stage of {name}");
+    assert_eq!(their_lot.seq, lot.seq, "the seq of {name}");
+    assert_eq!(their_lot.closes_at(), lot.closes_at(&tender.plan).map(LogTime), "the end of {name}");
+    assert_eq!(their_lot.opened_at(), lot.opened_at.map(LogTime), "when {name} opened");
+    assert_eq!(their_lot.closed_at(), lot.closed_at.map(LogTime), "when {name} closed");
+    assert_eq!(their_lot.extensions, lot.extensions, "the extensions of {name}");
+    assert_eq!(their_lot.bidder_count(), lot.standing.len(), "the bidder count of {name}");
+    assert_eq!(their_lot.reserve_met(), lot.reserve_met(), "whether the reserve of {name} is met");
+    assert_eq!(their_lot.decisions().len(), lot.decisions, "how many decisions {name} has");
+    let their_ranking: Vec<_> = their_lot
+        .ranking()
+        .map(|ranked| {
+            let s = ranked.standing;
+            (s.bidder.0, s.bid, amount(s.price, scale), s.at, s.seq, s.rejected, ranks(ranked.ranks))
+        })
+        .collect();
+    let ranking: Vec<_> = lot
+        .ranking()
+        .into_iter()
+        .map(|s| {
+            let ranks = lot.ranks_of(s.bidder).expect("it stands");
+            (s.bidder, RequestId(s.bid.into()), s.price, LogTime(s.at), s.seq, s.rejected, ranks)
+        })
+        .collect();
+    assert_eq!(their_ranking, ranking, "the ranking (left: engine) of {name}");
+    assert_eq!(
+        their_lot.lead().map(|lead| lead.bidder.0),
+        ranking.first().map(|first| first.0),
+        "the lead of {name}"
+    );
+    for (index, bidder) in theirs.bidders().iter().enumerate() {
+        // A lot alone does not know that this bidder is the tender's own buyer, who may never bid.
+        if bidder.organisation != theirs.buyer {
+            let next = highest(their_lot.max_next(bidder), scale);
+            assert_eq!(
+                next,
+                tender.highest_next(lot, index),
+                "max_next (left: engine) of bidder {} in {name}",
+                index + 1
+            );
+        }
+        let standing = their_lot.standing(bidder.number).map(|standing| amount(standing.price, scale));
+        assert_eq!(
+            standing,
+            lot.standing_of(bidder.number.0).map(|s| s.price),
+            "what bidder {} stands at",
+            index + 1
+        );
+        assert_eq!(their_lot.ranks(bidder.number).map(ranks), lot.ranks_of(bidder.number.0), "ranks in {name}");
+    }
+    let (result, outcome) = (their_lot.result(), lot.outcome());
+    assert_eq!(result.winner.map(|winner| winner.0), outcome.winner, "the winner of {name}");
+    assert_eq!(result.pays.map(|price| amount(price, scale)), outcome.pays, "what the winner of {name} is paid");
+    assert_eq!(result.abnormally_low, outcome.abnormally_low, "whether the winner of {name} is abnormally low");
+    assert_eq!(result.stage, their_lot.stage);
+    assert_eq!(result.ranking, their_lot.ranking().collect::<Vec<_>>());
+    assert_eq!((result.opened_at, result.closed_at), (their_lot.opened_at(), their_lot.closed_at()));
+}
+
+/// What the engine said, in the twin's words; `wanted` tells which of the engine's details it has no words for.
+fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
+    match &reply.answer {
+        Answer::Done => Said::Done,
+        Answer::Refused(refused) => {
+            let reused = refused.refusal.code() == "idempotency_key_reused";
+            let shown = refused.lot.filter(|_| bids && !reused).map(|_| Shown {
+                seq: refused.seq,
+                closes_at: refused.closes_at.map(|at| at.0),
+                next: highest(refused.max_next, refused.price_scale),
+            });
+            Said::Refused { code: refused.refusal.code(), shown }
+        }
+        Answer::InvalidRules(errors) => {
+            assert!(!errors.is_empty() && errors.iter().all(|error| error.pointer.starts_with('/')), "{errors:?}");
+            Said::Refused { code: "invalid_rules", shown: None }
+        }
+        Answer::Bid(bid) => Said::Bid {
+            bidder: bid.bidder.0,
+            price: amount(bid.price, bid.price_scale),
+            seq: bid.seq,
+            ranks: bid.ranks.map(ranks),
+            next: highest(bid.max_next, bid.price_scale),
+        },
+        Answer::Tender(tender) => Said::Tender { stage: tender.stage.word() },
+        Answer::Bidder(bidder) => Said::Bidder {
+            number: bidder.number.map(|number| number.0),
+            org: bidder.organisation.0 as Org,
+            status: bidder.status.word(),
+        },
+        Answer::Voided(void) => {
+            Said::Voided { bidder: void.bidder.0, price: amount(void.price, void.price_scale), seq: void.seq }
+        }
+        Answer::Award(award) => Said::Award {
+            stage: award.stage.word(),
+            bidder: award.bidder.0,
+            pays: award.pays.map(|price| amount(price, award.price_scale)),
+            seq: award.seq,
+        },
+        other => panic!("the engine said {other:?}, the twin {wanted:?}"),
+    }
+}
+
+impl Sink for Comparison {
+    fn reply(&mut self, position: usize, reply: &Reply) {
+        assert_eq!(position, self.replies.len(), "answers come in order");
+        self.replies.push(reply.clone());
+    }
+
+    fn step(&mut self, tender: &Tender, lot: &engine::Lot, step: &Made) {
+        assert_eq!((lot.id, lot.seq), (step.lot, step.seq), "the state is as of the step");
+        let number = self.numbers[&tender.id.0];
+        let scale = lot.rules().price_scale;
+        let events = step.events.iter().map(|event| seen(event, scale)).collect();
+        self.steps.push(Happened { tender: number, lot: lot.number, seq: step.seq, at: step.at.0, events });
+        let new = Public::of(lot);
+        if let Some(old) = self.public.insert((number, lot.number), new.clone()) {
+            old.check(&new, step.changed);
+        }
+    }
+}
+
+fn seen(event: &Seen, scale: u8) -> Event {
+    match event {
+        Seen::Opened => Event::Opened,
+        Seen::Bid { bidder, price, lead, auto } => {
+            assert!(!auto, "nothing bids by itself");
+            Event::Bid { bidder: bidder.0, price: amount(*price, scale), lead: *lead }
+        }
+        Seen::Voided { bidder, reason } => Event::Voided { bidder: bidder.0, reason: reason.to_string() },
+        Seen::Extended { closes_at, added_ms, reason } => {
+            Event::Extended { closes_at: closes_at.map(|at| at.0), added_ms: *added_ms, reason: reason.word() }
+        }
+        Seen::Paused { reason } => Event::Paused { reason: reason.to_string() },
+        Seen::Resumed { reason, closes_at } => {
+            Event::Resumed { reason: reason.to_string(), closes_at: closes_at.0 }
+        }
+        Seen::Disqualified { bidder } => Event::Disqualified { bidder: bidder.0 },
+        Seen::Closed => Event::Closed,
+        Seen::Awarded { bidder, price } => Event::Awarded { bidder: bidder.0, price: amount(*price, scale) },
+        Seen::Rejected { bidder } => Event::Rejected { bidder: bidder.0 },
+        Seen::Unsuccessful => Event::Unsuccessful,
+        Seen::Cancelled { reason } => Event::Cancelled { reason: reason.to_string() },
+    }
+}

@@ -1,0 +1,200 @@
+//! The state as a whole: snapshots in small parts, broken ones refused, commands passed by, sizes in memory.
+
+use engine::*;
+
+fn entry(index: u64, at: i64, organisation: u128, action: Action) -> Entry {
+    let scoped = u128::from(index) * 7 + 3;
+    let envelope = Envelope {
+        at: LogTime(at),
+        organisation: OrganisationId(organisation),
+        request: RequestId(u128::from(index)),
+        key: Some(Key { scoped, body: 1 }),
+        ..Envelope::default()
+    };
+    Entry { index, commands: vec![Command { envelope, action, secret: None }] }
+}
+
+fn tender(lots: usize) -> Action {
+    let rules = RulesSpec { duration_s: Some(600), min_bidders: Some(0), ..RulesSpec::default(Format::English) };
+    let item =
+        Item { description: "x".repeat(300), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "pc".into() };
+    let spec = TenderSpec {
+        title: "parts".into(),
+        description: String::new(),
+        reference: String::new(),
+        currency: "EUR".into(),
+        currency_exponent: 2,
+        access: Access::Open,
+        public: true,
+        opens_at: None,
+        terms: None,
+        lot_mode: LotMode::Parallel,
+        stagger_s: 0,
+        stagger_follows: true,
+        serial_gap_s: 0,
+        anonymous_to_buyer: false,
+        lots: vec![LotSpec { title: "lot".into(), items: vec![item], rules }; lots],
+    };
+    Action::CreateTender { tender: TenderId::new(1 << 20), spec: Box::new(spec) }
+}
+
+fn bid(lot: u16, price: i64) -> Action {
+    Action::Bid {
+        lot: TenderId::new(1 << 20).lot(lot),
+        price: Some(Decimal { mantissa: price, scale: 0 }),
+        confirm: true,
+        expires_at: None,
+        seen_seq: None,
+        auto_limit: None,
+        all_or_nothing: None,
+    }
+}
+
+/// An engine with one tender of 500 lots, 1 000 bidders and 20 000 bids.
+fn full() -> Engine {
+    let id = TenderId::new(1 << 20);
+    let mut engine = Engine::new();
+    let mut index = 0;
+    let mut send = |engine: &mut Engine, organisation: u128, action: Action| {
+        index += 1;
+        engine.apply(&entry(index, 1, organisation, action), &mut ());
+    };
+    send(&mut engine, 1, tender(500));
+    send(&mut engine, 1, Action::Publish { tender: id });
+    for organisation in 2..1_002 {
+        send(&mut engine, organisation, Action::Join { tender: id });
+    }
+    send(&mut engine, 1, Action::Start { tender: id });
+    for number in 0..20_000i64 {
+        let organisation = 2 + number as u128 % 1_000;
+        send(&mut engine, organisation, bid(1 + (number % 3) as u16, 1_000_000 - number));
+    }
+    engine
+}
+
+#[test]
+fn parts_are_small_and_give_the_same_state() {
+    let engine = full();
+    engine.check_invariants();
+    let mut whole = 0;
+    for part in engine.snapshot() {
+        let bytes = wincode::serialize(&part).expect("a part is written");
+        assert!(bytes.len() <= 1 << 20, "a part of {} bytes", bytes.len());
+        assert_eq!(wincode::deserialize_exact::<EnginePart>(&bytes).expect("a part is read"), part);
+        whole += bytes.len();
+    }
+    assert!(whole > 2 << 20, "the state is larger than a part: {whole}");
+    let again = Engine::restore(engine.snapshot()).expect("a snapshot restores");
+    again.check_invariants();
+    assert_eq!(again.state_hash(), engine.state_hash());
+    for scoped in [10, 17, 14_003, 147_000] {
+        let key = Key { scoped, body: 1 };
+        assert_eq!(again.recall(key), engine.recall(key));
+    }
+}
+
+#[test]
+fn the_1001st_bidder_is_refused() {
+    let mut engine = full();
+    let id = TenderId::new(1 << 20);
+    let index = engine.index() + 1;
+    let organisation = OrganisationId(5_000);
+    let (adjustments, features) = (vec![], vec![]);
+    let admit = Action::Admit { tender: id, organisation, adjustments, features, accepted: true };
+    struct Refuses(bool);
+    impl Sink for Refuses {
+        fn reply(&mut self, _: usize, reply: &Reply) {
+            self.0 = matches!(&reply.answer, Answer::InvalidRules(errors) if errors[0].pointer == "/organisation");
+        }
+    }
+    let mut refuses = Refuses(false);
+    engine.apply(&entry(index, 1, 1, admit), &mut refuses);
+    assert!(refuses.0);
+}
+
+#[test]
+fn a_snapshot_that_lacks_a_part_is_refused() {
+    let mut engine = Engine::new();
+    let id = TenderId::new(1 << 20);
+    for (index, action) in [tender(2), Action::Publish { tender: id }].into_iter().enumerate() {
+        engine.apply(&entry(index as u64 + 1, 1, 1, action), &mut ());
+    }
+    engine.apply(&entry(3, 1, 9, Action::Join { tender: id }), &mut ());
+    engine.apply(&entry(4, 1, 1, Action::Start { tender: id }), &mut ());
+    engine.apply(&entry(5, 1, 9, bid(1, 5)), &mut ());
+    let parts: Vec<EnginePart> = engine.snapshot().collect();
+    let words: Vec<String> = parts.iter().map(|part| format!("{part:?}")).collect();
+    for (lacking, word) in words.iter().enumerate() {
+        let rest = parts.iter().enumerate().filter(|(place, _)| *place != lacking).map(|(_, part)| part.clone());
+        // Bidders and kept answers are lists that may be empty; the state hash tells that they are gone.
+        let restored = Engine::restore(rest);
+        let is_list = word.contains("Bidders(") || word.contains("Kept(");
+        match restored {
+            Ok(other) => assert!(is_list && other.state_hash() != engine.state_hash(), "without {word}"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let twice = parts.iter().chain(parts.iter()).cloned();
+    assert!(Engine::restore(twice).is_err());
+}
+
+#[test]
+fn a_command_that_panicked_is_passed_by_on_every_replica() {
+    let mut engines = [Engine::new(), Engine::new()];
+    let id = TenderId::new(1 << 20);
+    let entries = [
+        entry(1, 1, 1, tender(1)),
+        entry(2, 2, 1, Action::Publish { tender: id }),
+        entry(3, 3, 1, Action::Skip { index: 2, position: 0, place: "tender.rs:1".into() }),
+    ];
+    for engine in &mut engines {
+        engine.pass_by(2, 0);
+        for entry in &entries {
+            engine.apply(entry, &mut ());
+            engine.check_invariants();
+        }
+        assert_eq!(engine.tender(id).map(|tender| tender.stage), Some(TenderStage::Draft));
+        let key = entries[1].commands[0].envelope.key.expect("it has a key");
+        let Some(Recall::Reply(reply)) = engine.recall(key) else { panic!("it is known under its key") };
+        assert_eq!(reply.answer, Answer::Internal);
+    }
+    assert_eq!(engines[0].state_hash(), engines[1].state_hash());
+}
+
+#[test]
+fn the_same_entries_give_the_same_state_however_they_are_batched() {
+    let id = TenderId::new(1 << 20);
+    let mut commands: Vec<Command> = Vec::new();
+    let mut push = |at, organisation, action| {
+        let index = commands.len() as u64 + 1;
+        commands.extend(entry(index, at, organisation, action).commands);
+    };
+    push(1, 1, tender(3));
+    push(1, 1, Action::Publish { tender: id });
+    push(1, 9, Action::Join { tender: id });
+    push(1, 1, Action::Start { tender: id });
+    for number in 0..50 {
+        push(2 + number, 9, bid(1 + (number % 3) as u16, 900 - number));
+    }
+    push(700_000, 0, Action::Tick);
+    let mut hashes = Vec::new();
+    for size in [1, 7, 1_000] {
+        let mut engine = Engine::new();
+        for (place, chunk) in commands.chunks(size).enumerate() {
+            engine.apply(&Entry { index: place as u64 + 1, commands: chunk.to_vec() }, &mut ());
+        }
+        // The index is part of the state; the same one for all.
+        while engine.index() < 100 {
+            let index = engine.index() + 1;
+            engine.apply(&Entry { index, commands: vec![] }, &mut ());
+        }
+        hashes.push(engine.state_hash());
+    }
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn an_open_lot_is_small() {
+    // The specification and the first chunk of the history come on top.
+    assert!(size_of::<Lot>() <= 768, "{} bytes", size_of::<Lot>());
+}

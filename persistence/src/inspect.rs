@@ -1,0 +1,234 @@
+//! Looking at a data folder without a running node: every record as a line of JSON, and a verdict on each file.
+//!
+//! Reads only, needs no keys and takes no lock, so secret parts stay sealed and a running node is not disturbed (a
+//! flush that is under way then looks like a torn tail).
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::codec;
+use crate::disk::Disk;
+use crate::error::OpenError;
+use crate::format::{RecordHeader, SEGMENT_HEADER, record_len};
+use crate::meta::Meta;
+use crate::scan::{Scan, read, record_at, scan};
+use crate::segment::Identity;
+use crate::{Kind, uuid_text};
+
+/// What an inspection found; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Soundness {
+    /// Everything is sound.
+    Sound = 0,
+    /// The last flush is torn; a start cuts it.
+    Torn = 1,
+    /// Something that was durable is damaged or missing; a start is refused.
+    Corrupt = 2,
+    /// The folder can't be read: another version, no folder, no permission.
+    Unreadable = 3,
+}
+
+#[derive(Serialize)]
+struct RecordLine<'a> {
+    file: String,
+    offset: usize,
+    kind: &'a str,
+    shard: u16,
+    term: u64,
+    index: u64,
+    length: u32,
+    synced: u32,
+    schema: u8,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<CommandLine>,
+}
+
+#[derive(Serialize)]
+struct CommandLine {
+    at: i64,
+    action: String,
+    organisation: String,
+    request: String,
+    sealed: bool,
+}
+
+#[derive(Serialize)]
+struct FileLine {
+    file: String,
+    sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_end: Option<usize>,
+    result: &'static str,
+}
+
+/// Writes one line of JSON for each record of the data folder `dir`, oldest first, then what [`verify`] would end with.
+pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<Soundness> {
+    let (found, soundness) = look(disk, dir, out)?;
+    let Some(found) = found else { return Ok(soundness) };
+    for file in &found.used {
+        let bytes = match read(disk, &file.path) {
+            Ok(bytes) => bytes,
+            Err(error) => return tell(&error, out),
+        };
+        let mut offset = SEGMENT_HEADER;
+        while let Some(record) = record_at(&bytes, &file.header, offset, file.end) {
+            let RecordHeader { length, index, term, synced, shard, schema, .. } = record.header;
+            let commands = if record.kind.is_entry() {
+                codec::decode_stored(record.payload, schema).unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            let commands = commands.into_iter().map(|command| CommandLine {
+                at: command.envelope.at.0,
+                action: action_name(&command.action),
+                organisation: uuid_text(command.envelope.organisation.0),
+                request: uuid_text(command.envelope.request.0),
+                sealed: command.sealed.is_some(),
+            });
+            let line = RecordLine {
+                file: file_name(&file.path),
+                offset,
+                kind: kind_name(record.kind),
+                shard,
+                term,
+                index,
+                length,
+                synced,
+                schema,
+                commands: commands.collect(),
+            };
+            write_line(&line, out)?;
+            offset += record_len(record.payload.len());
+        }
+    }
+    end(&found, out)?;
+    Ok(soundness)
+}
+
+/// Checks every record of the data folder `dir` and writes one line of JSON for each segment, then one for the whole.
+pub fn verify(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<Soundness> {
+    let (found, soundness) = look(disk, dir, out)?;
+    let Some(found) = found else { return Ok(soundness) };
+    for file in &found.used {
+        let torn = found.cuts.iter().any(|cut| cut.file == file.path);
+        let line = FileLine {
+            file: file_name(&file.path),
+            sequence: file.header.sequence,
+            records_end: Some(file.end),
+            result: if torn { "torn tail" } else { "sound" },
+        };
+        write_line(&line, out)?;
+    }
+    for file in &found.prepared {
+        let torn = found.cuts.iter().any(|cut| cut.file == file.path);
+        let line = FileLine {
+            file: file_name(&file.path),
+            sequence: file.header.sequence,
+            records_end: None,
+            result: if torn { "torn tail" } else { "not used yet" },
+        };
+        write_line(&line, out)?;
+    }
+    end(&found, out)?;
+    Ok(soundness)
+}
+
+fn look(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<(Option<Scan>, Soundness)> {
+    let meta = match Meta::read(disk, dir) {
+        Ok(Some(meta)) => meta,
+        Ok(None) => {
+            let error = io::Error::new(io::ErrorKind::NotFound, "no data folder: the file `meta` is missing");
+            return Ok((None, tell(&OpenError::Disk { path: dir.to_owned(), error }, out)?));
+        }
+        Err(error) => return Ok((None, tell(&error, out)?)),
+    };
+    let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
+    match scan(disk, &dir.join("log"), identity, false) {
+        Ok(found) => {
+            let soundness = if found.cuts.is_empty() { Soundness::Sound } else { Soundness::Torn };
+            Ok((Some(found), soundness))
+        }
+        Err(error) => Ok((None, tell(&error, out)?)),
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorLine {
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    error: String,
+}
+
+/// Writes what is wrong, and says how bad it is.
+fn tell(error: &OpenError, out: &mut dyn Write) -> io::Result<Soundness> {
+    let (soundness, file, offset) = match error {
+        OpenError::Corrupt(corruption) => {
+            (Soundness::Corrupt, Some(corruption.file.clone()), Some(corruption.offset))
+        }
+        OpenError::Entry { file, offset, .. } => (Soundness::Corrupt, Some(file.clone()), Some(*offset)),
+        OpenError::Foreign { file, .. } => (Soundness::Corrupt, Some(file.clone()), None),
+        OpenError::Version { file, .. } => (Soundness::Unreadable, Some(file.clone()), None),
+        OpenError::Disk { path, .. } => (Soundness::Unreadable, Some(path.clone()), None),
+        OpenError::Locked { .. } | OpenError::Option { .. } | OpenError::Keys(_) => {
+            (Soundness::Unreadable, None, None)
+        }
+    };
+    let result = if soundness == Soundness::Corrupt { "corrupt" } else { "unreadable" };
+    write_line(&ErrorLine { result, file, offset, error: error.to_string() }, out)?;
+    Ok(soundness)
+}
+
+#[derive(Serialize)]
+struct EndLine {
+    result: &'static str,
+    segments: usize,
+    records: u64,
+    last: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<String>,
+}
+
+fn end(found: &Scan, out: &mut dyn Write) -> io::Result<()> {
+    let cut = found.cuts.first();
+    let line = EndLine {
+        result: if cut.is_some() { "torn tail" } else { "sound" },
+        segments: found.used.len(),
+        records: found.records,
+        last: found.last.iter().map(|last| last.index).collect(),
+        cut: cut.map(|cut| format!("{}, offset {}: {}", cut.file.display(), cut.offset, cut.found)),
+    };
+    write_line(&line, out)
+}
+
+fn write_line(line: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Entry => "entry",
+        Kind::Open => "open",
+        Kind::Vote => "vote",
+        Kind::Skip => "skip",
+    }
+}
+
+/// The variant's name alone: fields may hold prices.
+fn action_name(action: &engine::Action) -> String {
+    let text = match action {
+        engine::Action::Account(account) => format!("{account:?}"),
+        action => format!("{action:?}"),
+    };
+    text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}
