@@ -30,6 +30,9 @@ pub(crate) struct Slot {
     pub rejected: bool,
 }
 
+/// Slots that are read ahead: in a larger book a bid touches some of many.
+const GLANCE_MAX: usize = 16;
+
 /// The standing bids of a lot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
@@ -40,13 +43,6 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Reads the head of the order and of the slots; the value says nothing.
-    pub fn peek(&self) -> u64 {
-        let first = self.order.first().map_or(0, |index| u64::from(*index));
-        // Every other slot: two are hardly larger than what comes from memory at once.
-        self.slots.iter().take(16).step_by(2).fold(first, |seen, slot| seen ^ slot.price.0 as u64)
-    }
-
     /// The book with these slots.
     pub fn restore(slots: Vec<Slot>) -> Self {
         let mut order: Vec<u16> =
@@ -68,6 +64,13 @@ impl Book {
             self.slots.reserve_exact(bidders - self.slots.len());
             self.order.reserve_exact(bidders - self.order.len());
         }
+    }
+
+    /// Reads the book.
+    pub fn glance(&self) -> u64 {
+        // One of two slots touches every line of them.
+        let slots = self.slots.iter().take(GLANCE_MAX).step_by(2).fold(0, |seen, slot| seen ^ slot.price.0 as u64);
+        slots ^ u64::from(self.order.first().copied().unwrap_or_default())
     }
 
     /// How many bids stand.

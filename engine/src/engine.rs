@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use hashbrown::HashTable;
 use smallvec::smallvec;
 
+use crate::ahead::{self, Ahead};
 use crate::deadlines::Deadlines;
 use crate::history::{Record, Sent};
 use crate::keys::{Keys, Place};
@@ -19,12 +20,6 @@ use crate::{
 
 /// The version of the rules' logic that new tenders are decided by.
 pub const LOGIC_VERSION: u16 = 1;
-
-/// Fewest commands for which looking ahead pays.
-const LOOK_AHEAD_MIN: usize = 4;
-
-/// As many commands as a usual batch has at most; a larger one only allocates.
-const BATCH_USUAL: usize = 512;
 
 /// Takes what applying an entry gives.
 pub trait Sink {
@@ -65,8 +60,8 @@ pub struct Engine {
     pub(crate) nowhere: Vec<Kept>,
     /// Commands that panicked once; never part of the state.
     passed: BTreeSet<(u64, u32)>,
-    /// Tenders and lots of the batch under way; empty between batches.
-    ahead: Vec<(u32, u16)>,
+    /// What the batch that is applied was found to need; empty between batches, never part of the state.
+    ahead: Vec<Ahead>,
     /// Lots with new records since the last upkeep.
     touched: Vec<(u32, u16)>,
 }
@@ -148,37 +143,7 @@ impl Engine {
         self.tenders.iter()
     }
 
-    /// Reads what the bids of a batch will need before any is decided: where each lies in memory has nothing to do
-    /// with the one before, so read one after another each waits for itself, and read together they wait together.
-    /// Changes nothing.
-    fn look_ahead(&mut self, entry: &Entry) {
-        if entry.commands.len() < LOOK_AHEAD_MIN {
-            return;
-        }
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let mut seen = 0;
-        for command in &entry.commands {
-            if let Some(key) = command.envelope.key {
-                seen ^= self.keys.peek(key.scoped);
-            }
-            let Action::Bid { lot, .. } = &command.action else { continue };
-            let Some(place) = self.find(lot.tender()) else { continue };
-            let Some(it) = self.tenders[place].lot(lot.number()) else { continue };
-            seen ^= it.peek();
-            ahead.push((place as u32, lot.number() - 1));
-        }
-        // What a lot points to can be asked for only when the lot is here.
-        for (place, lot) in &ahead {
-            seen ^= self.tenders[*place as usize].lots[usize::from(*lot)].peek_inside();
-        }
-        for (place, lot) in ahead.drain(..) {
-            seen ^= self.tenders[place as usize].lots[usize::from(lot)].history.peek_newest();
-        }
-        std::hint::black_box(seen); // Or the compiler would see that nobody needs it.
-        self.ahead = ahead;
-    }
-
-    fn find(&self, id: TenderId) -> Option<usize> {
+    pub(crate) fn find(&self, id: TenderId) -> Option<usize> {
         self.by_id.find(hash(id), |place| self.tenders[*place as usize].id == id).map(|place| *place as usize)
     }
 
@@ -208,9 +173,6 @@ impl Engine {
             self.touched.reserve_exact(1_024);
         }
         self.keys.maintain();
-        if self.ahead.capacity() < BATCH_USUAL {
-            self.ahead.reserve_exact(BATCH_USUAL);
-        }
     }
 
     /// Applies the next entry; answers and steps go to `sink`.
@@ -219,14 +181,18 @@ impl Engine {
     /// If the entry is not the next one, or a stamp runs backwards.
     pub fn apply(&mut self, entry: &Entry, sink: &mut impl Sink) {
         assert_eq!(entry.index, self.index + 1, "the log has no gaps and no repeats");
-        self.look_ahead(entry);
-        for (position, command) in entry.commands.iter().enumerate() {
+        let mut found = std::mem::take(&mut self.ahead);
+        ahead::look(self, &entry.commands, &mut found);
+        for (position, (command, ahead)) in entry.commands.iter().zip(&found).enumerate() {
             assert!(self.now <= command.envelope.at, "time never runs back inside the log");
-            let passed = self.passed.remove(&(entry.index, position as u32));
-            let reply =
-                if passed { self.pass(&command.envelope, &command.action) } else { self.decide(command, sink) };
+            let reply = if !self.passed.is_empty() && self.passed.remove(&(entry.index, position as u32)) {
+                self.pass(&command.envelope, &command.action)
+            } else {
+                self.decide(command, *ahead, sink)
+            };
             sink.reply(position, &reply);
         }
+        self.ahead = found;
         self.index = entry.index;
     }
 
@@ -237,7 +203,7 @@ impl Engine {
         self.answer(envelope, Outcome { answer: Answer::Internal, keep: Some(keep) })
     }
 
-    fn decide(&mut self, command: &Command, sink: &mut impl Sink) -> Reply {
+    fn decide(&mut self, command: &Command, ahead: Ahead, sink: &mut impl Sink) -> Reply {
         let envelope = &command.envelope;
         self.now = envelope.at;
         if let Action::Takeover { planned: false } = command.action {
@@ -252,12 +218,12 @@ impl Engine {
                 Recall::Reused => self.answer(envelope, Outcome::lost(Refusal::IdempotencyKeyReused)),
             };
         }
-        let outcome = self.act(envelope, &command.action, sink);
+        let outcome = self.act(envelope, &command.action, ahead, sink);
         self.answer(envelope, outcome)
     }
 
     /// The one place where every action is told apart.
-    fn act(&mut self, envelope: &Envelope, action: &Action, sink: &mut impl Sink) -> Outcome {
+    fn act(&mut self, envelope: &Envelope, action: &Action, ahead: Ahead, sink: &mut impl Sink) -> Outcome {
         let Envelope { at, organisation, request, .. } = *envelope;
         match action {
             Action::Tick | Action::Takeover { .. } | Action::Skip { .. } => {
@@ -311,7 +277,7 @@ impl Engine {
                     has_limit: auto_limit.is_some(),
                     is_bound: *all_or_nothing == Some(true),
                 };
-                self.bid(envelope, &offer, sink)
+                self.bid(envelope, &offer, ahead, sink)
             }
             Action::Accept { lot, .. } => {
                 let offer = Offer {
@@ -323,7 +289,7 @@ impl Engine {
                     has_limit: false,
                     is_bound: false,
                 };
-                self.bid(envelope, &offer, sink)
+                self.bid(envelope, &offer, ahead, sink)
             }
             Action::AutoBid { lot, .. } => self.auto_bid(envelope, *lot),
             Action::Void { lot, bid, reason } => self.owned_lot(*lot, envelope, sink, |tender, lot, flow| {
@@ -521,12 +487,20 @@ impl Engine {
         is_visible(tender, organisation).then(|| (place, usize::from(id.number()) - 1))
     }
 
-    fn bid<S: Sink>(&mut self, envelope: &Envelope, offer: &Offer, sink: &mut S) -> Outcome {
-        let Some((place, lot)) = self.lot_of_bid(offer.lot, envelope.organisation) else {
-            return Outcome::lost(Refusal::LotNotFound);
-        };
+    fn bid<S: Sink>(&mut self, envelope: &Envelope, offer: &Offer, ahead: Ahead, sink: &mut S) -> Outcome {
+        let known = self.tenders.get(ahead.tender as usize).and_then(|tender| {
+            // Somebody who is a bidder stays one, and lots that were published stay where they are.
+            tender.published_at?;
+            let bidder = tender.bidders.get(usize::from(ahead.bidder))?;
+            let lot = usize::from(offer.lot.number()).checked_sub(1).filter(|lot| *lot < tender.lots.len())?;
+            Some((ahead.tender as usize, lot, Some(*bidder)))
+        });
+        let found = known.or_else(|| {
+            let (place, lot) = self.lot_of_bid(offer.lot, envelope.organisation)?;
+            Some((place, lot, self.tenders[place].bidder_of(envelope.organisation).copied()))
+        });
+        let Some((place, lot, bidder)) = found else { return Outcome::lost(Refusal::LotNotFound) };
         let tender = &mut self.tenders[place];
-        let bidder = tender.bidder_of(envelope.organisation).copied();
         let sent = Sent {
             request: envelope.request,
             key: envelope.key,
@@ -543,9 +517,7 @@ impl Engine {
             }
             (refused, bidder) => {
                 let refusal = refused.err().unwrap_or(Refusal::NotAdmitted);
-                let reader = reader(tender, Some(envelope.organisation), true);
-                // The lots of a draft may still be replaced, with their histories.
-                if tender.published_at.is_none() || sight(tender, &tender.lots[lot], reader).is_none() {
+                if !leaves_a_record(tender, lot, bidder.as_ref(), envelope.organisation) {
                     return Outcome::kept(place, Err(refusal));
                 }
                 let refused = tender.lots[lot].refused(refusal, bidder.as_ref());
@@ -608,6 +580,14 @@ impl Engine {
 /// Whether an organisation that sends commands may see a tender; what it supplies is known to the edge.
 fn is_visible(tender: &Tender, organisation: OrganisationId) -> bool {
     tender.visible_to(Some((organisation, true)))
+}
+
+/// Whether a refused bid is in the lot's history, and told of the lot: its sender may see it, and it is no draft,
+/// whose lots may still be replaced.
+fn leaves_a_record(tender: &Tender, lot: usize, bidder: Option<&Bidder>, organisation: OrganisationId) -> bool {
+    tender.published_at.is_some()
+        && (bidder.is_some()
+            || sight(tender, &tender.lots[lot], reader(tender, Some(organisation), true)).is_some())
 }
 
 /// The tender an action is about.

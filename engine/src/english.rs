@@ -71,7 +71,7 @@ pub(crate) fn max_next(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxN
         lowest = lowest.max(base.0 - max_step);
     }
     let zone = buffer_zone(rules, book, bidder);
-    let on_tick = |price: i64| price.div_euclid(rules.tick) * rules.tick;
+    let on_tick = |price: i64| if rules.tick > 1 { price.div_euclid(rules.tick) * rules.tick } else { price };
     let mut price = on_tick(highest);
     while price >= lowest && price > 0 {
         match zone {
@@ -97,19 +97,19 @@ pub(crate) fn check_price(rules: &Rules, sent: Decimal) -> Result<Price, Refusal
     if sent.mantissa <= 0 {
         return Err(Refusal::PriceNotPositive);
     }
-    // Too large for the integer it would become; it is above every ceiling, but its tick comes first.
-    let units = match sent.units(rules.price_scale) {
-        Some(units) => i128::from(units),
-        None => i128::from(sent.mantissa) * 10i128.pow(u32::from(rules.price_scale - sent.scale)),
+    let Some(units) = sent.units(rules.price_scale) else {
+        // Too large for the integer it would become; it is above every ceiling, but its tick comes first.
+        let units = i128::from(sent.mantissa) * 10i128.pow(u32::from(rules.price_scale - sent.scale));
+        let on_tick = units % i128::from(rules.tick) == 0;
+        return Err(if on_tick { Refusal::AboveCeiling } else { Refusal::PriceTick });
     };
-    if units % i128::from(rules.tick) != 0 {
+    if rules.tick > 1 && units % rules.tick != 0 {
         return Err(Refusal::PriceTick);
     }
-    let ceiling = rules.ceiling.unwrap_or(PRICE_MAX);
-    if units > i128::from(ceiling.0) {
+    let price = Price(units);
+    if price > rules.ceiling.unwrap_or(PRICE_MAX) {
         return Err(Refusal::AboveCeiling);
     }
-    let price = Price(units as i64);
     if rules.floor.is_some_and(|floor| price < floor) {
         return Err(Refusal::BelowFloor);
     }

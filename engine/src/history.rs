@@ -188,95 +188,106 @@ impl Record {
 }
 
 /// Records in a chunk, and records that have room after upkeep: a batch is no larger.
-const ROOM_MIN: u32 = 8;
-const ROOM_MAX: u32 = 512;
+const ROOM_MIN: usize = 8;
+const ROOM_MAX: usize = 512;
 
 #[derive(Clone, Debug)]
 struct Chunk {
     start: u32,
-    size: u32,
     records: Vec<Record>,
 }
 
 /// All decisions of one lot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
-    chunks: Vec<Chunk>,
-    /// The chunk that takes the next record.
-    tail: usize,
-    len: u32,
+    /// The older records.
+    full: Vec<Chunk>,
+    /// The newest records; never grows beyond its capacity.
+    tail: Vec<Record>,
+    /// The next tail, empty; without capacity when there is room enough.
+    spare: Vec<Record>,
+    /// The place of the tail's first record.
+    start: u32,
     /// The length at the last upkeep.
     marked: u32,
 }
 
 impl History {
-    /// Reads which chunk takes the next record; the value says nothing.
-    pub fn peek_tail(&self) -> u64 {
-        self.chunks.get(self.tail).map_or(0, |chunk| u64::from(chunk.size))
-    }
-
-    /// Reads the newest record of that chunk, beside which the next will lie; the value says nothing.
-    pub fn peek_newest(&self) -> u64 {
-        self.chunks.get(self.tail).and_then(|chunk| chunk.records.last()).map_or(0, |record| record.body)
-    }
-
     pub fn len(&self) -> u32 {
-        self.len
+        self.start + self.tail.len() as u32
     }
 
-    fn capacity(&self) -> u32 {
-        self.chunks.last().map_or(0, |chunk| chunk.start + chunk.size)
+    fn room(&self) -> usize {
+        self.tail.capacity() - self.tail.len() + self.spare.capacity()
     }
 
     /// Makes room for a batch as large as the one since the last upkeep.
     pub fn maintain(&mut self) {
-        let recent = self.len - self.marked;
-        self.marked = self.len;
-        self.make_room(recent);
+        let recent = self.len() - self.marked;
+        self.marked = self.len();
+        self.make_room(recent as usize);
     }
 
-    fn make_room(&mut self, wanted: u32) {
-        let room = self.capacity() - self.len;
-        if room < wanted.clamp(ROOM_MIN, ROOM_MAX) {
-            let size = (self.len / 8).max(wanted).clamp(ROOM_MIN, ROOM_MAX);
-            let chunk = Chunk { start: self.capacity(), size, records: Vec::with_capacity(size as usize) };
-            self.chunks.push(chunk);
+    fn make_room(&mut self, wanted: usize) {
+        let wanted = wanted.clamp(ROOM_MIN, ROOM_MAX);
+        if self.room() < wanted {
+            let size = (self.len() as usize / 8).max(wanted).min(ROOM_MAX);
+            self.spare = Vec::with_capacity(size);
+            self.full.reserve(2);
         }
     }
 
     /// Adds a record; its place is answered.
     pub fn push(&mut self, record: Record) -> u32 {
-        if self.capacity() == self.len {
-            self.make_room(1);
+        if self.tail.len() == self.tail.capacity() {
+            self.turn();
         }
-        while self.chunks[self.tail].records.len() == self.chunks[self.tail].size as usize {
-            self.tail += 1;
-        }
-        self.chunks[self.tail].records.push(record);
-        self.len += 1;
-        self.len - 1
+        let place = self.len();
+        self.tail.push(record);
+        place
     }
 
-    fn chunk(&self, index: u32) -> usize {
-        match self.chunks.get(self.tail) {
-            Some(chunk) if chunk.start <= index => self.tail,
-            _ => self.chunks.partition_point(|chunk| chunk.start <= index) - 1,
+    /// Begins the next chunk.
+    fn turn(&mut self) {
+        if self.spare.capacity() == 0 {
+            self.make_room(1);
         }
+        let (start, records) = (self.start, std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare)));
+        self.start += records.len() as u32;
+        if !records.is_empty() {
+            self.full.push(Chunk { start, records });
+        }
+    }
+
+    /// The chunk among the full ones that holds a place.
+    fn chunk(&self, index: u32) -> usize {
+        self.full.partition_point(|chunk| chunk.start <= index) - 1
     }
 
     pub fn get(&self, index: u32) -> &Record {
-        let chunk = &self.chunks[self.chunk(index)];
+        if index >= self.start {
+            return &self.tail[(index - self.start) as usize];
+        }
+        let chunk = &self.full[self.chunk(index)];
         &chunk.records[(index - chunk.start) as usize]
     }
 
     pub fn get_mut(&mut self, index: u32) -> &mut Record {
+        if index >= self.start {
+            return &mut self.tail[(index - self.start) as usize];
+        }
         let place = self.chunk(index);
-        let chunk = &mut self.chunks[place];
+        let chunk = &mut self.full[place];
         &mut chunk.records[(index - chunk.start) as usize]
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
-        (0..self.len).map(|index| self.get(index))
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Reads where the next record will lie, or close to it.
+    pub fn glance(&self) -> u64 {
+        self.tail.last().map_or(0, |record| u64::from(record.seq))
     }
 }
 
@@ -306,7 +317,7 @@ mod tests {
             assert_eq!(history.get(number).request(), RequestId(u128::from(number)));
         }
         assert!(history.iter().is_sorted_by_key(Record::at));
-        assert!(history.capacity() - history.len() <= ROOM_MAX);
+        assert!(history.room() <= 2 * ROOM_MAX);
     }
 
     #[test]
@@ -317,7 +328,7 @@ mod tests {
                 history.maintain();
             }
             if number >= 512 {
-                assert!(history.capacity() > history.len(), "{number}");
+                assert!(history.room() > 0, "{number}");
             }
             let ranks = Ranks { rank: 1, award_rank: 2, tied: true };
             history.push(Record::accepted(&sent(number), 1, ranks, MaxNext::Unlimited));

@@ -90,16 +90,16 @@ fn hash(scoped: u128) -> u32 {
 }
 
 impl Keys {
-    /// Reads where the search for this key will begin; the value says nothing.
-    pub fn peek(&self, scoped: u128) -> u64 {
-        let first = |table: &Table| table.slots[hash(scoped) as usize & (table.slots.len() - 1)][1];
-        u64::from(first(&self.young) ^ self.old.as_ref().map_or(0, first))
-    }
-
     /// The place for which `is` holds, among those under this key.
     pub fn find(&self, scoped: u128, mut is: impl FnMut(Place) -> bool) -> Option<Place> {
         let hash = hash(scoped);
         self.young.find(hash, &mut is).or_else(|| self.old.as_ref()?.find(hash, &mut is))
+    }
+
+    /// Reads the slot where a search for this key begins.
+    pub fn glance(&self, scoped: u128) -> u64 {
+        let begin = |table: &Table| u64::from(table.slots[hash(scoped) as usize & (table.slots.len() - 1)][1]);
+        begin(&self.young) ^ self.old.as_ref().map_or(0, begin)
     }
 
     /// Remembers the place of a key that is not there yet.

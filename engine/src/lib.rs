@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 
 mod accounts;
+mod ahead;
 mod answer;
 mod book;
 mod command;

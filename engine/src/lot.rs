@@ -1,6 +1,8 @@
 //! One lot: its stage, its clock, its order book and the history of decisions about its bids.
 //! Pure: every time comes in with the command or deadline that is handled.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use wincode::{SchemaRead, SchemaWrite};
 
@@ -24,7 +26,8 @@ pub struct Lot {
     pub seq: u64,
     /// How often overtime moved the end.
     pub extensions: u32,
-    pub(crate) rules: Rules,
+    /// Shared by lots of the tender that follow each other with the same rules.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) times: Times,
     pub(crate) book: Book,
     pub(crate) history: History,
@@ -122,33 +125,8 @@ pub(crate) struct Face {
 }
 
 impl Lot {
-    /// Reads a field in each part of the lot that a bid will need; the value says nothing.
-    pub(crate) fn peek(&self) -> u64 {
-        let (rules, times) = (&self.rules, &self.times);
-        let numbers = [
-            self.seq,
-            u64::from(self.history.len()),
-            self.book.len() as u64,
-            times.overtime_ms as u64,
-            rules.duration_ms as u64,
-            rules.tick as u64,
-            rules.outage_grace_ms as u64,
-            times.closes_at.map_or(0, |at| at.0 as u64),
-            rules.ceiling.map_or(0, |ceiling| ceiling.0 as u64),
-            rules.guard.map_or(0, |guard| guard.numerator as u64),
-            rules.overtime.map_or(0, |overtime| overtime.length_ms as u64),
-            u64::from(self.is_touched),
-        ];
-        numbers.into_iter().fold(0, |seen, number| seen ^ number)
-    }
-
-    /// Reads what the lot points to; the value says nothing.
-    pub(crate) fn peek_inside(&self) -> u64 {
-        self.book.peek() ^ self.history.peek_tail()
-    }
-
     /// A lot that nobody has published yet.
-    pub(crate) fn new(id: LotId, rules: Rules, opens_at: Option<LogTime>) -> Self {
+    pub(crate) fn new(id: LotId, rules: Arc<Rules>, opens_at: Option<LogTime>) -> Self {
         Self {
             id,
             number: id.number(),
@@ -162,6 +140,14 @@ impl Lot {
             award: None,
             is_touched: false,
         }
+    }
+
+    /// Reads what a bid will need of the lot itself.
+    pub(crate) fn glance(&self) -> u64 {
+        // Fields that lie far apart, so that every line of the lot is touched.
+        let times = self.times.closes_at.map_or(0, |at| at.0) ^ self.times.overtime_ms;
+        let lists = self.book.len() as u64 ^ u64::from(self.history.len());
+        times as u64 ^ lists ^ self.seq ^ self.stage as u64
     }
 
     /// Its compiled rules.

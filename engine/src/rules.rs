@@ -121,6 +121,15 @@ pub struct Overtime {
     pub max_total_ms: Option<i64>,
 }
 
+impl Rules {
+    /// Reads what a bid will be measured by.
+    pub(crate) fn glance(&self) -> u64 {
+        let ceiling = self.ceiling.map_or(0, |ceiling| ceiling.0);
+        let window = self.overtime.map_or(0, |overtime| overtime.window_ms);
+        (ceiling ^ self.tick ^ window ^ self.guard.map_or(0, |guard| guard.numerator)) as u64
+    }
+}
+
 /// The most that is told about one set of rules: the rest is of the same kind.
 const ERRORS_MAX: usize = 100;
 const TITLE_MAX: usize = 200;

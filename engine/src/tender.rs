@@ -1,6 +1,8 @@
 //! One tender: its specification, stage, bidders and lots.
 //! Pure: time and identities come in with the command.
 
+use std::sync::Arc;
+
 use smallvec::{SmallVec, smallvec};
 use wincode::{SchemaRead, SchemaWrite};
 
@@ -115,8 +117,13 @@ impl Tender {
 
     /// The bidder that this organisation is.
     pub fn bidder_of(&self, organisation: OrganisationId) -> Option<&Bidder> {
+        self.bidder_index(organisation).map(|index| &self.bidders[usize::from(index)])
+    }
+
+    /// The dense index of the bidder that this organisation is.
+    pub(crate) fn bidder_index(&self, organisation: OrganisationId) -> Option<u16> {
         let place = self.by_organisation.binary_search_by_key(&organisation, |(id, _)| *id).ok()?;
-        Some(&self.bidders[usize::from(self.by_organisation[place].1)])
+        Some(self.by_organisation[place].1)
     }
 
     /// Whether the tender has opened; from then on the buyer knows which organisation has which number.
@@ -192,8 +199,16 @@ impl Tender {
 
     pub(crate) fn make_lots(&mut self, rules: Vec<Rules>) {
         let (id, opens_at) = (self.id, self.opens_at);
+        let mut shared: Option<Arc<Rules>> = None;
         let numbered = rules.into_iter().zip(1u16..);
-        self.lots = numbered.map(|(rules, number)| Lot::new(id.lot(number), rules, opens_at)).collect();
+        self.lots = numbered
+            .map(|(rules, number)| {
+                let same = shared.take().filter(|shared| **shared == rules);
+                let rules = same.unwrap_or_else(|| Arc::new(rules));
+                shared = Some(rules.clone());
+                Lot::new(id.lot(number), rules, opens_at)
+            })
+            .collect();
     }
 
     fn clock_of(&self, number: u16) -> u32 {

@@ -1,0 +1,65 @@
+//! Looks up what the bids of a batch will need before any of them is applied.
+//!
+//! At many open lots a bid waits for memory, not for arithmetic: tender, lot, book, history and key each lie somewhere
+//! else. Read one after another by each bid these waits add up; read for the whole batch first they overlap. What is
+//! found here changes nothing and decides nothing: `apply` looks again wherever a batch may have changed it.
+
+use std::hint::black_box;
+
+use crate::keys::Keys;
+use crate::{Action, Command, Engine, Lot, Tender};
+
+/// Where the lot of a bid lies, and its bidder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Dense index of the tender; [`NOT_FOUND`] when it has to be looked up.
+    pub tender: u32,
+    /// Dense index of the bidder; [`NOT_A_BIDDER`] when it has to be looked up.
+    pub bidder: u16,
+}
+
+pub(crate) const NOT_FOUND: u32 = u32::MAX;
+pub(crate) const NOT_A_BIDDER: u16 = u16::MAX;
+
+impl Ahead {
+    /// Nothing was found.
+    pub const NONE: Self = Self { tender: NOT_FOUND, bidder: NOT_A_BIDDER };
+}
+
+/// Looks up every bid of a batch; `found` gets one entry a command.
+pub(crate) fn look(engine: &Engine, commands: &[Command], found: &mut Vec<Ahead>) {
+    found.clear();
+    if commands.len() < 2 {
+        found.resize(commands.len(), Ahead::NONE);
+        return;
+    }
+    // Each loop asks for what the one before it has found, for all commands, so that the waits of one loop overlap.
+    found.extend(commands.iter().map(|command| {
+        let Action::Bid { lot, .. } = &command.action else { return Ahead::NONE };
+        let tender = engine.find(lot.tender()).map_or(NOT_FOUND, |place| place as u32);
+        Ahead { tender, bidder: NOT_A_BIDDER }
+    }));
+    let mut seen = 0;
+    for (command, ahead) in commands.iter().zip(found.iter_mut()) {
+        let Some((tender, lot)) = resolve(engine, command, ahead) else { continue };
+        if let Some(bidder) = tender.bidder_index(command.envelope.organisation) {
+            ahead.bidder = bidder;
+        }
+        seen ^= lot.glance();
+    }
+    for (command, ahead) in commands.iter().zip(found.iter()) {
+        let Some((_, lot)) = resolve(engine, command, ahead) else { continue };
+        seen ^= lot.rules.glance() ^ lot.book.glance() ^ lot.history.glance() ^ glance(&engine.keys, command);
+    }
+    black_box(seen);
+}
+
+fn resolve<'a>(engine: &'a Engine, command: &Command, ahead: &Ahead) -> Option<(&'a Tender, &'a Lot)> {
+    let Action::Bid { lot, .. } = &command.action else { return None };
+    let tender = engine.tenders.get(ahead.tender as usize)?;
+    Some((tender, tender.lot(lot.number())?))
+}
+
+fn glance(keys: &Keys, command: &Command) -> u64 {
+    command.envelope.key.map_or(0, |key| keys.glance(key.scoped))
+}
