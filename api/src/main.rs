@@ -1,2 +1,139 @@
-//! stub
-fn main() {}
+//! The `reversetender` program: reads the command line and the configuration, and does what they say.
+//! Exit status 0: done; 1: it could not be done; 2: what was asked for is wrong.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use api::cli::{Cli, Command, ConfigCommand, LogCommand};
+use api::config::Config;
+use api::server::Server;
+use api::simulate::SimulateError;
+use api::{demo, simulate};
+use clap::Parser;
+use persistence::{RealDisk, inspect};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// What was asked for is wrong.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Demo) && cli.options.config.is_none() {
+        cli.options.data.get_or_insert_with(|| demo::DATA.to_owned());
+    }
+    let config = match cli.options.resolve() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    log_to_stderr(&config);
+    let done = match command {
+        Command::Serve => serve(&config, false),
+        Command::Demo => serve(&config, true),
+        Command::Simulate { file } => Ok(rehearse(&file)),
+        Command::Log(command) => look(&config, &command),
+        Command::Config(ConfigCommand::Check) => {
+            print!("{}", config.describe());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        // Once more in plain words, for whoever started it: the log may go elsewhere.
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Text for people, JSON lines for machines.
+fn log_to_stderr(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.log);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        lines.init();
+    } else {
+        lines.json().flatten_event(true).with_ansi(false).init();
+    }
+}
+
+/// Serves until somebody asks it to stop; with `play`, robots play on it meanwhile.
+fn serve(config: &Config, play: bool) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(async {
+        // Before anything is opened: from here on a signal drains instead of cutting off.
+        let asked = Asked::listen()?;
+        let server = Server::start(config).await?;
+        let (stop, stopped) = watch::channel(false);
+        let robots = play.then(|| tokio::spawn(demo::run(server.address(), stopped)));
+        let played = match robots {
+            None => {
+                asked.wait().await;
+                Ok(())
+            }
+            Some(mut robots) => tokio::select! {
+                () = asked.wait() => {
+                    stop.send_replace(true);
+                    robots.await.unwrap_or_else(|error| Err(error.into()))
+                }
+                played = &mut robots => played.unwrap_or_else(|error| Err(error.into())),
+            },
+        };
+        server.stop().await;
+        played.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+/// Runs a scenario; what it says goes to standard output.
+fn rehearse(file: &Path) -> ExitCode {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match simulate::run_file(file, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What was decided before the line that cannot be read is said all the same.
+            let written = out.flush();
+            eprintln!("error: {error}");
+            match error {
+                SimulateError::Write(_) => ExitCode::FAILURE,
+                _ if written.is_err() => ExitCode::FAILURE,
+                _ => ExitCode::from(WRONG),
+            }
+        }
+    }
+}
+
+/// Looks at a log.
+fn look(config: &Config, command: &LogCommand) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let soundness = match command {
+        LogCommand::Inspect => inspect::inspect(&RealDisk, &config.data, &mut out)?,
+        LogCommand::Verify => inspect::verify(&RealDisk, &config.data, &mut out)?,
+    };
+    out.flush()?;
+    Ok(ExitCode::from(soundness as u8))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build()
+}
+
+/// The signals that ask the program to stop.
+struct Asked {
+    term: Signal,
+    int: Signal,
+}
+
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The admin listener: whether the process lives, whether it is ready, and its metrics. Loopback only; changes nothing.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::rest::{App, not_found};
+
+/// Bounds of the buckets of durations, in seconds: from a flush on a fast disk to a time-out.
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// The recorder of this process, installed by the first who asks.
+pub fn metrics() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let builder =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS);
+        let recorder = builder.expect("there are buckets").build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("Another recorder of metrics is installed; /metrics stays empty");
+        }
+        handle
+    })
+}
+
+/// The routes of the admin listener.
+pub fn router(app: Arc<App>) -> Router {
+    let router = Router::new()
+        .route("/livez", get(|| async { text(StatusCode::OK, "ok\n".to_owned()) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(|| async { text(StatusCode::OK, metrics().render()) }))
+        .fallback(not_found);
+    router.with_state(app)
+}
+
+async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let checks = [
+        ("serving", !app.node.draining(), "the node is about to stop"),
+        ("view", app.node.read().await.is_ok(), "readers are behind what was answered"),
+    ];
+    let good = checks.iter().all(|(_, good, _)| *good);
+    let mut body = String::new();
+    if verbose {
+        for (name, good, why) in checks {
+            let line = if good { format!("[+] {name}\n") } else { format!("[-] {name}: {why}\n") };
+            body.push_str(&line);
+        }
+        // Reads go on without room for writes, so this does not make the node unready.
+        let room = if app.node.read_only() { "[!] log: no room, nothing is written" } else { "[+] log" };
+        body.push_str(room);
+        body.push('\n');
+    }
+    body.push_str(if good { "ready\n" } else { "not ready\n" });
+    text(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+fn text(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    response
+}

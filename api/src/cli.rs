@@ -1,0 +1,207 @@
+//! The command line: what the program can be told, and how it explains itself. Only reads; `main` acts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, SETTINGS, Values};
+
+/// Live reverse auctions: one program that decides bids, keeps them in a durable log, and serves the API, the live feed
+/// and the page.
+///
+/// Started without a command it serves. It needs no other service: the first start makes ./data and ./data-keys and
+/// listens on loopback only.
+#[derive(Debug, Parser)]
+#[command(
+    name = "reversetender",
+    version,
+    max_term_width = 110,
+    after_help = "Every option is also an environment variable (RT_…) and a key of the TOML file that --config names; a flag wins\n\
+                  over the variable, the variable over the file. A running node is ready when /readyz on the admin listener\n\
+                  answers 200, and ends by itself, without losing an answer, on SIGTERM.\n\n\
+                  Examples:\n  \
+                  reversetender demo                        a practice tender with robot bidders, in the browser\n  \
+                  reversetender --data /var/lib/rt --listen 0.0.0.0:8000\n  \
+                  reversetender simulate rehearsal.jsonl    run a scenario in virtual time\n  \
+                  reversetender config check --config /etc/rt.toml"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API, the feed and the page (the default).
+    Serve,
+    /// Serve, with a live practice tender and robot bidders in it.
+    Demo,
+    /// Run a scenario in virtual time: reads JSON Lines, writes JSON Lines. Exit status 2 for a line that cannot be read.
+    Simulate {
+        /// The scenario.
+        file: PathBuf,
+    },
+    /// Look at the log in the data directory; needs no keys and changes nothing.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What can be done with a log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print every record of the data directory as a line of JSON; what is secret stays sealed. Exit status as verify.
+    Inspect,
+    /// Check every record. Exit status 0: all is sound; 1: the last flush is torn, the next start cuts it; 2: something
+    /// durable is damaged, named by file and offset; 3: the directory cannot be read.
+    Verify,
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what would be used, or what is wrong. Exit status 2 when something is.
+    Check,
+}
+
+/// The settings as flags and variables. Values are checked together with those of the file.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Options {
+    /// A TOML file with settings.
+    #[arg(long, env = "RT_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Where log and snapshots are kept; made at the first start [default: ./data; for demo ./data-demo].
+    #[arg(long, env = "RT_DATA", value_name = "DIR", global = true)]
+    pub data: Option<String>,
+    /// Where the keys are kept that seal the secret parts of the log; keep a copy apart from the data [default: the
+    /// data directory's name with -keys behind it].
+    #[arg(long, env = "RT_KEYS", value_name = "DIR", global = true)]
+    pub keys: Option<String>,
+    /// Where the API, the feed and the page are served [default: 127.0.0.1:8000].
+    #[arg(long, env = "RT_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    pub listen: Option<String>,
+    /// Where health and metrics are served; loopback only [default: 127.0.0.1:9600].
+    #[arg(long, env = "RT_ADMIN_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    pub admin_listen: Option<String>,
+    /// How clients reach the service; pages of this origin may use the feed, and tokens name it as their issuer.
+    #[arg(long, env = "RT_PUBLIC_URL", value_name = "URL", global = true)]
+    pub public_url: Option<String>,
+    /// Addresses of reverse proxies whose X-Forwarded-For is believed, separated by commas [default: none].
+    #[arg(long, env = "RT_TRUSTED_PROXIES", value_name = "IP,…", global = true)]
+    pub trusted_proxies: Option<String>,
+    /// `off` lifts the counts of connections and subscriptions, never sizes and time-outs; loopback only [default:
+    /// default].
+    #[arg(long, env = "RT_LIMITS", value_name = "default|off", global = true)]
+    pub limits: Option<String>,
+    /// The name of this node [default: node-1].
+    #[arg(long, env = "RT_NODE", value_name = "NAME", global = true)]
+    pub node: Option<String>,
+    /// The name of its site [default: local].
+    #[arg(long, env = "RT_SITE", value_name = "NAME", global = true)]
+    pub site: Option<String>,
+    /// Over how many shards tenders are spread, 1 to 255; counts at the first start only [default: 8].
+    #[arg(long, env = "RT_SHARDS", value_name = "N", global = true)]
+    pub shards: Option<String>,
+    /// Bytes of a log segment [default: 67108864].
+    #[arg(long, env = "RT_SEGMENT_BYTES", value_name = "N", global = true)]
+    pub segment_bytes: Option<String>,
+    /// Bytes of log after which a snapshot is taken and old segments are reused [default: 268435456].
+    #[arg(long, env = "RT_SNAPSHOT_BYTES", value_name = "N", global = true)]
+    pub snapshot_bytes: Option<String>,
+    /// Which lines go to standard error: error, warn, info, debug, trace, or a list such as info,api=debug [default:
+    /// info]. Text on a terminal, JSON lines otherwise.
+    #[arg(long, env = "RT_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+}
+
+impl Options {
+    /// The configuration that these options, the file they name and the defaults make.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting, its value and what would be valid.
+    pub fn resolve(&self) -> Result<Config, ConfigError> {
+        let mut values = Values::default();
+        for (setting, value) in SETTINGS.iter().zip(self.by_setting()) {
+            if let Some(value) = value {
+                values.offer(setting.key, value.clone(), format!("{} ({})", setting.flag(), setting.variable()));
+            }
+        }
+        if let Some(path) = &self.config {
+            values.offer_file(path)?;
+        }
+        Config::resolve(&values)
+    }
+
+    /// The values in the order of [`SETTINGS`].
+    fn by_setting(&self) -> [Option<&String>; SETTINGS.len()] {
+        [
+            &self.data,
+            &self.keys,
+            &self.listen,
+            &self.admin_listen,
+            &self.public_url,
+            &self.trusted_proxies,
+            &self.limits,
+            &self.node,
+            &self.site,
+            &self.shards,
+            &self.segment_bytes,
+            &self.snapshot_bytes,
+            &self.log,
+        ]
+        .map(Option::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_is_a_flag_and_a_variable_in_its_order() {
+        let command = Cli::command();
+        let arguments: Vec<(String, String)> = command
+            .get_arguments()
+            .filter(|argument| argument.get_id() != "config")
+            .filter_map(|argument| {
+                Some((format!("--{}", argument.get_long()?), argument.get_env()?.to_string_lossy().into_owned()))
+            })
+            .collect();
+        let settings: Vec<(String, String)> =
+            SETTINGS.iter().map(|setting| (setting.flag(), setting.variable())).collect();
+        assert_eq!(arguments, settings);
+    }
+
+    #[test]
+    fn flags_go_before_and_behind_the_command() {
+        for line in
+            [&["reversetender", "--shards", "3", "serve"][..], &["reversetender", "serve", "--shards", "3"]]
+        {
+            let cli = Cli::try_parse_from(line).expect("both are fine");
+            assert_eq!(cli.options.resolve().expect("valid").shards, 3);
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_named() {
+        let cli = Cli::try_parse_from(["reversetender", "--listen", "here"]).expect("readable");
+        let error = cli.options.resolve().expect_err("no address").to_string();
+        let parts = ["--listen", "RT_LISTEN", "\"here\"", "127.0.0.1:8000"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}

@@ -1,0 +1,382 @@
+//! The configuration: what may be set, where a value comes from, and what is valid.
+//! A flag wins over its `RT_` variable, that over the file, that over the default. Never reads a secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// A setting: its TOML key; flag and variable have the same name in their own writing.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its key in the file. The flag is `--key` with hyphens, the variable `RT_KEY` in capitals.
+    pub key: &'static str,
+    /// What it is when it is not set, in words.
+    pub default: &'static str,
+    /// What is valid, in words.
+    pub valid: &'static str,
+}
+
+/// All settings, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &[
+    Setting { key: "data", default: "./data", valid: "a directory; it is made when it is not there" },
+    Setting {
+        key: "keys",
+        default: "the data directory's name with -keys behind it",
+        valid: "a directory outside the data directory",
+    },
+    Setting { key: "listen", default: "127.0.0.1:8000", valid: "an address and a port, such as 127.0.0.1:8000" },
+    Setting {
+        key: "admin_listen",
+        default: "127.0.0.1:9600",
+        valid: "a loopback address and a port, such as 127.0.0.1:9600",
+    },
+    Setting { key: "public_url", default: "none", valid: "http:// or https:// and a host, without a path" },
+    Setting { key: "trusted_proxies", default: "none", valid: "IP addresses, separated by commas" },
+    Setting { key: "limits", default: "default", valid: "default, or off on a loopback address" },
+    Setting { key: "node", default: "node-1", valid: "1 to 64 letters, digits, points and hyphens" },
+    Setting { key: "site", default: "local", valid: "1 to 64 letters, digits, points and hyphens" },
+    Setting { key: "shards", default: "8", valid: "1 to 255; counts at the first start only" },
+    Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
+    Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
+    Setting {
+        key: "log",
+        default: "info",
+        valid: "error, warn, info, debug or trace, or a list such as info,api=debug",
+    },
+];
+
+impl Setting {
+    /// The flag: `--admin-listen`.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// The environment variable: `RT_ADMIN_LISTEN`.
+    pub fn variable(&self) -> String {
+        format!("RT_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// Whether counts are limited; sizes and times always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// They are.
+    Default,
+    /// They are not: for tests and measurements on a loopback address.
+    Off,
+}
+
+/// The configuration of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The directory of the keys.
+    pub keys: PathBuf,
+    /// Where the API and the page are served.
+    pub listen: SocketAddr,
+    /// Where health and metrics are served.
+    pub admin_listen: SocketAddr,
+    /// What clients call the service; also the issuer of tokens.
+    pub public_url: Option<String>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Whether counts are limited.
+    pub limits: Limits,
+    /// The name of this node.
+    pub node: String,
+    /// The name of its site.
+    pub site: String,
+    /// How many shards hold tenders; counts at the first start only.
+    pub shards: u16,
+    /// Bytes of a log segment.
+    pub segment_bytes: u32,
+    /// A snapshot is taken after so many bytes of log.
+    pub snapshot_bytes: u64,
+    /// Which lines are logged.
+    pub log: String,
+}
+
+/// A setting that is wrong: names it, the value, and what would be valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Values by key, with where each came from.
+#[derive(Clone, Debug, Default)]
+pub struct Values(BTreeMap<&'static str, (String, String)>);
+
+impl Values {
+    /// Sets `key`, unless it was set before; `origin` names where the value comes from.
+    ///
+    /// # Panics
+    /// For a key that is no setting.
+    pub fn offer(&mut self, key: &str, value: String, origin: String) {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("only settings are offered");
+        self.0.entry(setting.key).or_insert((value, origin));
+    }
+
+    /// Offers all values of a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a file that cannot be read, is no TOML, or has a key that is no setting.
+    pub fn offer_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("--config {name}: cannot be read: {error}")))?;
+        let table: toml::Table =
+            text.parse().map_err(|error| ConfigError(format!("--config {name}: is no TOML: {error}")))?;
+        for (key, value) in table {
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+                let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+                let known = known.join(", ");
+                return Err(ConfigError(format!("{name}: unknown key {key:?}; valid keys: {known}")));
+            };
+            let text = match &value {
+                toml::Value::String(text) => Some(text.clone()),
+                toml::Value::Integer(number) => Some(number.to_string()),
+                toml::Value::Array(items) => {
+                    items.iter().map(|item| item.as_str()).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+                }
+                _ => None,
+            };
+            let origin = format!("{name}: {key}");
+            let text = text.ok_or_else(|| wrong(&origin, &value.to_string(), setting.valid))?;
+            self.offer(setting.key, text, origin);
+        }
+        Ok(())
+    }
+
+    /// The value of `key` as `read` reads it.
+    fn read<T>(&self, key: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ConfigError> {
+        let Some((value, origin)) = self.0.get(key) else { return Ok(None) };
+        match read(value) {
+            Some(read) => Ok(Some(read)),
+            None => {
+                let valid = SETTINGS.iter().find(|setting| setting.key == key).map_or("", |setting| setting.valid);
+                Err(wrong(origin, value, valid))
+            }
+        }
+    }
+
+    fn origin(&self, key: &str) -> String {
+        self.0.get(key).map_or_else(|| format!("{key} (default)"), |(_, origin)| origin.clone())
+    }
+}
+
+fn wrong(origin: &str, value: &str, valid: &str) -> ConfigError {
+    ConfigError(format!("{origin}: {value:?} is not valid; valid: {valid}"))
+}
+
+impl Config {
+    /// The configuration that `values` and the defaults make.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first value that is wrong, alone or with another.
+    pub fn resolve(values: &Values) -> Result<Self, ConfigError> {
+        let directory = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let data = values.read("data", directory)?.unwrap_or_else(|| PathBuf::from("./data"));
+        let keys = values.read("keys", directory)?.unwrap_or_else(|| beside(&data));
+        let address = |text: &str| text.parse::<SocketAddr>().ok();
+        let listen = values.read("listen", address)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
+        let loopback = |text: &str| address(text).filter(|address| address.ip().is_loopback());
+        let admin_listen =
+            values.read("admin_listen", loopback)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9600)));
+        let limits = values.read("limits", |text| match text {
+            "default" => Some(Limits::Default),
+            "off" => Some(Limits::Off),
+            _ => None,
+        })?;
+        let limits = limits.unwrap_or(Limits::Default);
+        if limits == Limits::Off && !listen.ip().is_loopback() {
+            let (limits, listens) = (values.origin("limits"), values.origin("listen"));
+            return Err(ConfigError(format!(
+                "{limits}: \"off\" is not valid together with {listens}: \"{listen}\"; valid: off on a loopback address, or default"
+            )));
+        }
+        Ok(Self {
+            data,
+            keys,
+            listen,
+            admin_listen,
+            public_url: values.read("public_url", origin_of)?,
+            trusted_proxies: values.read("trusted_proxies", addresses)?.unwrap_or_default(),
+            limits,
+            node: values.read("node", name)?.unwrap_or_else(|| "node-1".to_owned()),
+            site: values.read("site", name)?.unwrap_or_else(|| "local".to_owned()),
+            shards: values.read("shards", |text| in_range(text, 1, 255))?.unwrap_or(8),
+            segment_bytes: values.read("segment_bytes", segment)?.unwrap_or(64 << 20),
+            snapshot_bytes: values
+                .read("snapshot_bytes", |text| in_range(text, 64 << 10, u64::MAX))?
+                .unwrap_or(256 << 20),
+            log: values.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+
+    /// The number that stands for the node's name in commands.
+    pub fn node_number(&self) -> u16 {
+        use sha2::{Digest, Sha256};
+        let hash = Sha256::digest(&self.node);
+        u16::from_be_bytes([hash[0], hash[1]])
+    }
+
+    /// Every setting with its value, a line each, as a file could hold them.
+    pub fn describe(&self) -> String {
+        let quoted = |text: &dyn fmt::Display| format!("{:?}", text.to_string());
+        let proxies: Vec<String> = self.trusted_proxies.iter().map(|address| quoted(address)).collect();
+        let lines = [
+            ("data", quoted(&self.data.display())),
+            ("keys", quoted(&self.keys.display())),
+            ("listen", quoted(&self.listen)),
+            ("admin_listen", quoted(&self.admin_listen)),
+            ("trusted_proxies", format!("[{}]", proxies.join(", "))),
+            ("limits", quoted(&if self.limits == Limits::Off { "off" } else { "default" })),
+            ("node", quoted(&self.node)),
+            ("site", quoted(&self.site)),
+            ("shards", self.shards.to_string()),
+            ("segment_bytes", self.segment_bytes.to_string()),
+            ("snapshot_bytes", self.snapshot_bytes.to_string()),
+            ("log", quoted(&self.log)),
+        ];
+        let url = self.public_url.iter().map(|url| format!("public_url = {}\n", quoted(url)));
+        lines.iter().map(|(key, value)| format!("{key} = {value}\n")).chain(url).collect()
+    }
+}
+
+/// `./data` → `./data-keys`: not inside, so that a copy of the data does not hold the keys to it.
+fn beside(data: &Path) -> PathBuf {
+    let name = data.file_name().map_or_else(|| "data".into(), |name| name.to_string_lossy().into_owned());
+    data.with_file_name(format!("{name}-keys"))
+}
+
+fn in_range<T: std::str::FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
+    text.parse().ok().filter(|number| *number >= least && *number <= most)
+}
+
+fn segment(text: &str) -> Option<u32> {
+    in_range(text, persistence::SEGMENT_BYTES_MIN, persistence::SEGMENT_BYTES_MAX)
+        .filter(|bytes| bytes % 4096 == 0)
+}
+
+fn name(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    ((1..=64).contains(&text.len()) && text.chars().all(fits)).then(|| text.to_owned())
+}
+
+fn addresses(text: &str) -> Option<Vec<IpAddr>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().ok()).collect()
+}
+
+fn origin_of(text: &str) -> Option<String> {
+    let url = text.trim_end_matches('/');
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c));
+    plain.then(|| url.to_owned())
+}
+
+fn filter(text: &str) -> Option<String> {
+    text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(set: &[(&str, &str)]) -> Result<Config, String> {
+        let mut values = Values::default();
+        for (key, value) in set {
+            values.offer(key, (*value).to_owned(), format!("--{key}"));
+        }
+        Config::resolve(&values).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let config = resolve(&[]).expect("the defaults are valid");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+        assert_eq!(config.admin_listen.to_string(), "127.0.0.1:9600");
+        assert_eq!((config.data, config.keys), ("./data".into(), "./data-keys".into()));
+        assert_eq!((config.shards, config.segment_bytes), (8, 64 << 20));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_would_be_right() {
+        for (key, value) in [
+            ("data", ""),
+            ("listen", "8000"),
+            ("listen", "localhost"),
+            ("admin_listen", "0.0.0.0:9600"),
+            ("public_url", "auctions.example"),
+            ("public_url", "https://auctions.example/path"),
+            ("trusted_proxies", "10.0.0.0/8"),
+            ("limits", "none"),
+            ("node", "a b"),
+            ("site", ""),
+            ("shards", "0"),
+            ("shards", "256"),
+            ("shards", "eight"),
+            ("segment_bytes", "1048577"),
+            ("snapshot_bytes", "-1"),
+            ("log", "api=loud"),
+        ] {
+            let error = resolve(&[(key, value)]).expect_err(value);
+            assert!(
+                error.contains(key) && error.contains(&format!("{value:?}")) && error.contains("valid: "),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_are_not_lifted_for_the_public() {
+        let error =
+            resolve(&[("limits", "off"), ("listen", "0.0.0.0:8000")]).expect_err("public and without limits");
+        assert!(error.contains("--limits") && error.contains("0.0.0.0:8000"), "{error}");
+        assert!(resolve(&[("limits", "off"), ("listen", "[::1]:0")]).is_ok());
+    }
+
+    #[test]
+    fn what_is_described_is_read_again_as_the_same() {
+        let set = [
+            ("listen", "127.0.0.1:1"),
+            ("trusted_proxies", "10.0.0.1, ::1"),
+            ("public_url", "https://a.example/"),
+        ];
+        let config = resolve(&set).expect("valid");
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, config.describe()).expect("written");
+        let mut values = Values::default();
+        values.offer_file(&path).expect("our own words");
+        assert_eq!(Config::resolve(&values).expect("valid"), config);
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_unknown_keys_are_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            let mut values = Values::default();
+            values.offer("shards", "2".to_owned(), "--shards".to_owned());
+            values.offer_file(&path).map(|()| values).map_err(|error| error.to_string())
+        };
+        let values = read("shards = 4\nnode = \"b\"\n").expect("valid");
+        let config = Config::resolve(&values).expect("valid");
+        assert_eq!((config.shards, config.node.as_str()), (2, "b"));
+        let error = read("lisen = \"x\"").expect_err("an unknown key");
+        assert!(error.contains("\"lisen\"") && error.contains("admin_listen"), "{error}");
+        let error = read("shards = true").expect_err("a wrong type");
+        assert!(error.contains("shards") && error.contains("true") && error.contains("1 to 255"), "{error}");
+        assert!(read("shards = ").expect_err("no TOML").contains("config.toml"));
+    }
+}

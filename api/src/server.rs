@@ -1,0 +1,166 @@
+//! A running server: node, API, feed, page and admin listener, started and stopped as one. `serve`, `demo` and the
+//! tests all start this.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use aws_lc_rs::hmac;
+use axum::Router;
+use engine::{AccountAction, Action, Command, Envelope, RequestId};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::config::{Config, Limits};
+use crate::feed::Hub;
+use crate::node::{Node, NodeOptions};
+use crate::rest::passwords::Passwords;
+use crate::rest::serve;
+use crate::rest::tokens::Tokens;
+use crate::rest::{self, App};
+use crate::{admin, web};
+
+/// How long clients may take to leave once the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often old samples of histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
+}
+
+impl Server {
+    /// Recovers the node's state and serves it. With port 0 in the configuration the system chooses one.
+    ///
+    /// # Errors
+    /// Says what could not be opened, and why.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let metrics = admin::metrics();
+        // Before the log is opened: a second process finds out early and harms nothing.
+        let listener = bind(config.listen, "--listen").await?;
+        let admin_listener = bind(config.admin_listen, "--admin-listen").await?;
+        let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+
+        let hub = Hub::new();
+        let node = start_node(config, hub).await?;
+        let app = Arc::new(build_app(config, node)?);
+        announce_key(&app).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut limits = serve::Limits { drain: DRAIN, ..serve::Limits::default() };
+        if config.limits == Limits::Off {
+            limits.per_address = None;
+        }
+        let router =
+            Router::new().merge(rest::router(Arc::clone(&app))).merge(web::routes()).fallback(rest::not_found);
+        let admin_router = admin::router(Arc::clone(&app));
+        let listeners = vec![
+            tokio::spawn(serve::run(listener, router, limits, stopped.clone())),
+            tokio::spawn(serve::run(admin_listener, admin_router, limits, stopped)),
+        ];
+        let upkeep = tokio::spawn(async move {
+            let mut turns = tokio::time::interval(UPKEEP);
+            loop {
+                turns.tick().await;
+                metrics.run_upkeep();
+            }
+        });
+        tracing::info!(%address, %admin_address, data = %config.data.display(), node = config.node, "Serving");
+        Ok(Self { app, address, admin_address, stop, listeners, upkeep })
+    }
+
+    /// What every request needs.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.app.node
+    }
+
+    /// Where API, feed and page are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where health and metrics are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Stops: takes no more connections and commands, lets requests and sockets end, and then the node. Returns when
+    /// everything that was taken is answered and the log is closed.
+    pub async fn stop(self) {
+        tracing::info!("Draining");
+        self.stop.send_replace(true);
+        for listener in self.listeners {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "A listener ended badly");
+            }
+        }
+        self.upkeep.abort();
+        let node = self.app.node.clone();
+        if tokio::task::spawn_blocking(move || node.stop()).await.is_err() {
+            tracing::error!("The node ended badly");
+        }
+        tracing::info!("Stopped");
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+async fn start_node(config: &Config, hub: Hub) -> anyhow::Result<Node> {
+    let options = NodeOptions {
+        data: config.data.clone(),
+        keys: config.keys.clone(),
+        shards: config.shards,
+        segment_bytes: config.segment_bytes,
+        snapshot_bytes: config.snapshot_bytes,
+        node: config.node_number(),
+    };
+    // Recovery reads files and may take long.
+    tokio::task::spawn_blocking(move || Node::start(&options, &hub)).await?.context("the node cannot start")
+}
+
+fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
+    let pkcs8 = node.keys().token_key().context("the key that signs tokens cannot be read")?;
+    let issuer = config.public_url.as_deref().unwrap_or("reversetender");
+    let tokens = Tokens::new(&pkcs8, issuer).context("the key that signs tokens is no Ed25519 key")?;
+    let master = hmac::Key::new(hmac::HMAC_SHA256, &node.keys().derive("rest", 0));
+    let hashes = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(App {
+        node,
+        tokens,
+        passwords: Passwords::new(hashes),
+        master,
+        trusted_proxies: config.trusted_proxies.iter().map(|address| address.to_canonical()).collect(),
+    })
+}
+
+/// Puts this node's public key into the log, unless it is there, so that every node takes its tokens.
+async fn announce_key(app: &App) -> anyhow::Result<()> {
+    let kid = app.tokens.kid();
+    let view = app.node.read().await.map_err(|_| anyhow::anyhow!("the node does not answer"))?;
+    if view.accounts(|accounts| accounts.keys().iter().any(|key| key.kid == kid)) {
+        return Ok(());
+    }
+    let envelope = Envelope { request: RequestId(Uuid::now_v7().as_u128()), ..Envelope::default() };
+    let action = Action::Account(AccountAction::AnnounceKey { kid: kid.to_owned(), public: app.tokens.public() });
+    let submitted = app.node.submit(app.node.stamp(), Command { envelope, action, secret: None }).await;
+    if let Err(error) = submitted {
+        // Without room in the log the node still reads; its own tokens are good here all the same.
+        tracing::warn!(%error, "The public key that signs tokens could not be announced");
+    }
+    Ok(())
+}
