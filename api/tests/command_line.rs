@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reversetender"));
@@ -88,11 +89,17 @@ struct Running {
     child: Child,
     address: SocketAddr,
     admin: SocketAddr,
+    said: Arc<Mutex<String>>,
 }
 
 impl Running {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let mut command = program();
+        command.args(arguments);
         command.args([
             "--listen",
             "127.0.0.1:0",
@@ -104,7 +111,7 @@ impl Running {
         ]);
         let mut child = command.arg(data).stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let said = loop {
+        let ready = loop {
             let line = lines.next().expect("it says where it serves").expect("text");
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             if line["message"] == "Serving" {
@@ -112,9 +119,36 @@ impl Running {
             }
         };
         // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = |name: &str| said[name].as_str().expect("an address").parse().expect("an address");
-        Self { child, address: address("address"), admin: address("admin_address") }
+        let said = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *kept.lock().expect("nobody panics with it") += &format!("{line}\n");
+            }
+        });
+        let address = |name: &str| ready[name].as_str().expect("an address").parse().expect("an address");
+        Self { child, address: address("address"), admin: address("admin_address"), said }
+    }
+
+    /// Asks it to stop; its exit status and everything it said after it began to serve.
+    fn stop(mut self) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a signal");
+        let status = self.child.wait().expect("it ends");
+        let said = self.said.lock().expect("nobody panics with it").clone();
+        (status.code(), said)
+    }
+
+    fn post(address: SocketAddr, path: &str, headers: &str, body: &Value) -> Value {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let body = body.to_string();
+        let length = body.len();
+        let head = "Host: x\r\nConnection: close\r\nContent-Type: application/json";
+        write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+            .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     fn get(address: SocketAddr, path: &str) -> String {
@@ -138,18 +172,45 @@ fn it_serves_until_it_is_asked_to_stop_and_then_drains() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
     for round in 0..2 {
-        let mut running = Running::start(&data);
+        let running = Running::start(&data);
         assert!(Running::get(running.admin, "/readyz").starts_with("HTTP/1.1 200"), "round {round}");
         assert!(Running::get(running.address, "/v1/time").starts_with("HTTP/1.1 200"));
-        kill_process(Pid::from_child(&running.child), Signal::TERM).expect("a signal");
-        let status = running.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0), "round {round}");
+        let (status, said) = running.stop();
+        assert_eq!(status, Some(0), "round {round}: {said}");
     }
     let verified = run(&["log", "verify", "--data", data.to_str().expect("UTF-8")], &[]);
     assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
     let inspected = run(&["log", "inspect", "--data", data.to_str().expect("UTF-8")], &[]);
     assert!(String::from_utf8_lossy(&inspected.stdout).contains("AnnounceKey"), "{inspected:?}");
     assert_eq!(run(&["log", "verify", "--data", "/nowhere"], &[]).status.code(), Some(3));
+}
+
+#[test]
+fn even_the_wordiest_log_holds_no_secret() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::start_with(&directory.path().join("data"), &["--log", "trace"]);
+    let address = running.address;
+    let (email, password) = ("marker-address@example.com", "marker-password-1");
+    let body = json!({
+        "email": email, "password": password, "name": "Marker Name", "organisation": { "name": "O", "kind": "buyer" },
+    });
+    Running::post(address, "/v1/auth/register", "", &body);
+    let wrong = json!({ "email": email, "password": "marker-password-2" });
+    assert_eq!(Running::post(address, "/v1/auth/token", "", &wrong)["code"], "credentials_invalid");
+    let tokens = Running::post(address, "/v1/auth/token", "", &json!({ "email": email, "password": password }));
+    let text = |name: &str| tokens[name].as_str().expect("a token").to_owned();
+    let (access, refresh) = (text("access_token"), text("refresh_token"));
+    let headers = format!("Authorization: Bearer {access}\r\n");
+    assert_eq!(Running::post(address, "/v1/tenders", &headers, &json!({}))["code"], "malformed");
+    Running::post(address, "/v1/auth/refresh", "", &json!({ "refresh_token": refresh }));
+    let (status, said) = running.stop();
+    assert_eq!(status, Some(0));
+    assert!(said.contains("/v1/auth/token"), "the log was wordy: {said:.500}");
+    for secret in
+        [email, "marker-password", "Marker Name", access.as_str(), &access[access.len() - 40..], refresh.as_str()]
+    {
+        assert!(!said.contains(secret), "{secret} is in the log");
+    }
 }
 
 #[test]
