@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::config::{Config, Limits};
-use crate::feed::Hub;
+use crate::feed::{self, Feed, FeedOptions, Hub};
 use crate::node::{Node, NodeOptions};
 use crate::rest::passwords::Passwords;
 use crate::rest::serve;
@@ -31,6 +31,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// A running server.
 pub struct Server {
     app: Arc<App>,
+    feed: Feed,
     address: SocketAddr,
     admin_address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -51,16 +52,26 @@ impl Server {
         let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
         let hub = Hub::new();
-        let node = start_node(config, hub).await?;
+        let node = start_node(config, hub.clone()).await?;
         let app = Arc::new(build_app(config, node)?);
         announce_key(&app).await?;
+        let options = FeedOptions {
+            limits: if config.limits == Limits::Off { feed::Limits::OFF } else { feed::Limits::default() },
+            origins: config.public_url.iter().cloned().collect(),
+            ..FeedOptions::default()
+        };
+        let feed = Feed::new(Arc::clone(&app), hub, options);
+
         let (stop, stopped) = watch::channel(false);
         let mut limits = serve::Limits { drain: DRAIN, ..serve::Limits::default() };
         if config.limits == Limits::Off {
             limits.per_address = None;
         }
-        let router =
-            Router::new().merge(rest::router(Arc::clone(&app))).merge(web::routes()).fallback(rest::not_found);
+        let router = Router::new()
+            .merge(feed::router(feed.clone()))
+            .merge(rest::router(Arc::clone(&app)))
+            .merge(web::routes())
+            .fallback(rest::not_found);
         let admin_router = admin::router(Arc::clone(&app));
         let listeners = vec![
             tokio::spawn(serve::run(listener, router, limits, stopped.clone())),
@@ -74,7 +85,7 @@ impl Server {
             }
         });
         tracing::info!(%address, %admin_address, data = %config.data.display(), node = config.node, "Serving");
-        Ok(Self { app, address, admin_address, stop, listeners, upkeep })
+        Ok(Self { app, feed, address, admin_address, stop, listeners, upkeep })
     }
 
     /// What every request needs.
@@ -102,6 +113,7 @@ impl Server {
     pub async fn stop(self) {
         tracing::info!("Draining");
         self.stop.send_replace(true);
+        self.feed.drain(DRAIN).await;
         for listener in self.listeners {
             if let Err(error) = listener.await {
                 tracing::error!(%error, "A listener ended badly");

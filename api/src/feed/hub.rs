@@ -22,7 +22,7 @@ pub struct Hub(pub(super) Arc<HubState>);
 #[derive(Debug)]
 pub(super) struct HubState {
     /// Lots with readers to wake, each at most once.
-    dirty: Mutex<Vec<LotFeed>>,
+    dirty: Mutex<Vec<Weak<Shared>>>,
     dirty_wake: Notify,
     /// Windows in order of creation: the oldest gives way first.
     windows: Mutex<VecDeque<Weak<Shared>>>,
@@ -152,7 +152,7 @@ impl Hub {
 
     /// Lets the waker tell the readers of `feed`. Called by the view thread once a step: cheap, never waits.
     pub(super) fn mark_dirty(&self, feed: &LotFeed) {
-        self.0.dirty.lock().expect("nothing panics holding the dirty lots").push(feed.clone());
+        self.0.dirty.lock().expect("nothing panics holding the dirty lots").push(Arc::downgrade(&feed.0));
         self.0.dirty_wake.notify_one();
     }
 
@@ -164,8 +164,8 @@ impl Hub {
             if dirty.is_empty() {
                 self.0.dirty_wake.notified().await;
             }
-            for feed in dirty {
-                feed.wake_readers();
+            for feed in dirty.iter().filter_map(Weak::upgrade) {
+                LotFeed(feed).wake_readers();
             }
         }
     }
@@ -190,16 +190,33 @@ impl Hub {
         true
     }
 
-    pub(super) fn disconnect(&self, lane: &Arc<Lane>) {
-        let others = |lanes: &mut Vec<Arc<Lane>>| {
+    /// The person went on with another of its own sign-ins.
+    pub(super) fn change_session(&self, lane: &Arc<Lane>, session: SessionId) {
+        let (Some(user), Some(before)) = (lane.user(), lane.session()) else { return };
+        if before == session {
+            return;
+        }
+        self.leave_session(lane, before);
+        lane.identify(user, session);
+        self.0.sessions.entry(session).or_default().push(Arc::clone(lane));
+    }
+
+    fn leave_session(&self, lane: &Arc<Lane>, session: SessionId) {
+        self.0.sessions.remove_if_mut(&session, |_, lanes| {
             lanes.retain(|other| other.number != lane.number);
             lanes.is_empty()
-        };
+        });
+    }
+
+    pub(super) fn disconnect(&self, lane: &Arc<Lane>) {
         if let Some(session) = lane.session() {
-            self.0.sessions.remove_if_mut(&session, |_, lanes| others(lanes));
+            self.leave_session(lane, session);
         }
         if let Some(user) = lane.user() {
-            self.0.users.remove_if_mut(&user, |_, lanes| others(lanes));
+            self.0.users.remove_if_mut(&user, |_, lanes| {
+                lanes.retain(|other| other.number != lane.number);
+                lanes.is_empty()
+            });
         }
         self.0.lanes.remove(&lane.number);
         self.0.lane_gone.notify_waiters();

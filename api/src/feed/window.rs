@@ -229,14 +229,14 @@ impl LotFeed {
 
     /// The text that `render` makes for `audience`, made once for all readers as long as the lot doesn't change.
     /// The caller holds the view's lock, so the version can't change meanwhile.
-    pub(super) fn snap(&self, audience: &Audience, render: impl FnOnce() -> String) -> Utf8Bytes {
+    pub(super) fn snap(&self, audience: &Audience, render: impl FnOnce() -> Utf8Bytes) -> Utf8Bytes {
         let version = self.version();
         let mut snaps = self.0.snaps.lock().unwrap_or_else(PoisonError::into_inner);
         snaps.retain(|(of, _, _)| *of == version);
         if let Some((_, _, text)) = snaps.iter().find(|(_, known, _)| known == audience) {
             return text.clone();
         }
-        let text = Utf8Bytes::from(render());
+        let text = render();
         snaps.push((version, *audience, text.clone()));
         text
     }

@@ -218,6 +218,11 @@ impl View {
         self.engine(tender, |engine| engine.recall(key))
     }
 
+    /// What was decided under a scoped key about something that belongs to `tender`, whatever the body was.
+    pub fn recorded(&self, tender: TenderId, scoped: u128) -> Option<Reply> {
+        self.engine(tender, |engine| engine.recorded(scoped))
+    }
+
     fn engine<R>(&self, tender: TenderId, look: impl FnOnce(&Engine) -> Option<R>) -> Option<R> {
         let shard = self.views.shard(tender_shard(tender, self.views.tender_shards()));
         match &shard.machine {

@@ -1,0 +1,7 @@
+//! Tests of the live feed: windows and renderings by themselves, then the protocol and the streams over real sockets.
+
+mod market;
+mod socket;
+mod stream;
+mod support;
+mod window;
