@@ -12,6 +12,7 @@ use api::simulate::SimulateError;
 use api::{demo, simulate};
 use clap::Parser;
 use persistence::{RealDisk, inspect};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -65,6 +66,7 @@ fn serve(config: &Config, play: bool) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         // Before anything is opened: from here on a signal drains instead of cutting off.
         let asked = Asked::listen()?;
+        allow_many_connections();
         let server = Server::start(config).await?;
         let (stop, stopped) = watch::channel(false);
         let robots = play.then(|| tokio::spawn(demo::run(server.address(), stopped)));
@@ -84,6 +86,14 @@ fn serve(config: &Config, play: bool) -> anyhow::Result<ExitCode> {
         server.stop().await;
         played.map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// A connection takes a file descriptor, and many systems give a process few unless it asks for more.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "The limit of open files stays as it is");
+    }
 }
 
 /// Runs a scenario; what it says goes to standard output.

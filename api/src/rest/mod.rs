@@ -207,10 +207,13 @@ async fn handle(app: Arc<App>, route: &'static Route, params: RawPathParams, req
     metrics::histogram!("http_request_duration_seconds", "route" => route.path, "method" => route.verb.word())
         .record(elapsed);
     let name = response.headers().get(X_REQUEST_ID).and_then(|name| name.to_str().ok()).unwrap_or("");
-    tracing::debug!(
-        request = %Uuid::from_u128(id.0), name, method = route.verb.word(), path, status, ms = elapsed.as_millis() as u64,
-        "Answered"
-    );
+    let (request, method, ms) = (Uuid::from_u128(id.0), route.verb.word(), elapsed.as_millis() as u64);
+    // Never the query: people search for names.
+    match status {
+        500 => tracing::error!(%request, name, method, path, status, ms, "Answered"),
+        501.. => tracing::warn!(%request, name, method, path, status, ms, "Answered"),
+        _ => tracing::debug!(%request, name, method, path, status, ms, "Answered"),
+    }
     response
 }
 
