@@ -350,3 +350,49 @@ fn derived_secrets_and_the_token_key_stay_the_same_and_differ_by_purpose() {
     let wrong = persistence::Keys::open(disk, Path::new("/none"), random(), false);
     assert!(matches!(wrong, Err(KeyError::Missing { .. })));
 }
+
+/// What a torn flush leaves behind its cut must not be found again when the log has gone on.
+#[test]
+fn a_torn_flush_is_cut_said_once_and_erased() {
+    let (disk, flushes) = small();
+    let path = first_segment(&disk);
+    assert_eq!(flushes.last().map(Vec::len), Some(2), "the last flush has a record behind the one that is torn");
+    let written: usize = flushes.iter().map(Vec::len).sum();
+    let end = end_of(&disk.content(&path).expect("there"));
+    let mut lines = Vec::new();
+    inspect(&disk, Path::new("/data"), &mut lines).expect("written");
+    let records = String::from_utf8(lines).expect("text");
+    let last = records.lines().rfind(|line| line.contains("\"synced\"")).expect("a record");
+    let last: serde_json::Value = serde_json::from_str(last).expect("a line of JSON");
+    let flush = last["synced"].as_u64().expect("where the last flush begins") as usize;
+    disk.damage(&path, |bytes| bytes[flush + 40] ^= 0x55);
+    let (log, recovered) = open(&disk).expect("a torn tail is no damage");
+    let [cut] = &recovered.cuts[..] else { panic!("{:?}", recovered.cuts) };
+    assert!(cut.file == path && cut.offset == flush as u64 && flush < end, "{cut:?}");
+    assert_eq!(replay(&recovered).len(), written - 2);
+    let bytes = disk.content(&path).expect("there");
+    assert!(bytes[cut.offset as usize..].iter().all(|byte| *byte == 0));
+    drop(log);
+    let (_log, recovered) = open(&disk).expect("opened");
+    assert!(recovered.cuts.is_empty(), "said once: {:?}", recovered.cuts);
+}
+
+#[test]
+fn a_segment_whose_first_flush_was_torn_is_made_anew() {
+    let disk = FaultyDisk::new();
+    let (mut log, recovered) = open(&disk).expect("opened");
+    let flush = [(1, entry(1, vec![bid(1, 0)])), (2, entry(1, vec![bid(2, 0)]))];
+    append(&mut log, &recovered.sealer, &flush).expect("appended");
+    drop(log);
+    let path = first_segment(&disk);
+    // The opening record is torn, and what follows it was kept.
+    disk.damage(&path, |bytes| bytes[HEADER + 5] ^= 1);
+    let (mut log, recovered) = open(&disk).expect("nothing of it was answered");
+    assert_eq!((recovered.cuts.len(), replay(&recovered).len()), (1, 0));
+    let bytes = disk.content(&path).expect("made anew");
+    assert!(bytes[HEADER..].iter().all(|byte| *byte == 0));
+    append(&mut log, &recovered.sealer, &flush[..1]).expect("appended");
+    drop(log);
+    let (_log, recovered) = open(&disk).expect("opened");
+    assert_eq!((recovered.cuts.len(), replay(&recovered)), (0, flush[..1].to_vec()));
+}

@@ -126,7 +126,7 @@ fn a_full_disk_refuses_before_anything_is_hurt_and_comes_back() {
     assert!(matches!(refused, AppendError::ReadOnly(_)), "{refused}");
     assert!(log.read_only() && index > 60);
     // Ticks still find a place in the reserve.
-    for _ in 0..4 {
+    for _ in 0..15 {
         let tick = [(1, entry(index + 1, vec![bid(index, 0)]))];
         append_control(&mut log, sealer, &tick).expect("the reserve");
         (index, _) = (index + 1, written.extend(tick));
