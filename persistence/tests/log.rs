@@ -278,3 +278,18 @@ fn a_snapshot_without_space_leaves_nothing_and_hurts_nothing() {
     assert!(matches!(large, Err(SnapshotError::TooLarge(_))));
     append(&mut log, &recovered.sealer, &[(1, entry(2, vec![bid(2, 0)]))]).expect("appended");
 }
+
+#[test]
+fn one_large_batch_does_not_eat_the_reserve() {
+    let disk = FaultyDisk::new();
+    let (mut log, recovered) = open(&disk).expect("opened");
+    disk.plan(|faults| faults.capacity = Some(66 << 10));
+    let large = |index| [(1, entry(index, vec![bid(index, 20_000)]))];
+    append(&mut log, &recovered.sealer, &large(1)).expect("appended");
+    append(&mut log, &recovered.sealer, &large(2)).expect("appended");
+    assert!(!log.read_only());
+    let refused =
+        append(&mut log, &recovered.sealer, &large(3)).expect_err("it would leave less than the reserve");
+    assert!(matches!(refused, AppendError::ReadOnly(_)) && log.read_only());
+    append_control(&mut log, &recovered.sealer, &large(3)).expect("control batches may");
+}
