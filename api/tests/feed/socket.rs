@@ -456,7 +456,7 @@ async fn a_token_that_ends_takes_bids_with_it_and_reading_a_little_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_whose_token_has_ended_is_closed_after_the_grace() {
     // The ends of tokens are whole seconds: this one ended one to two seconds ago.
-    let timings = Timings { grace: Duration::from_secs(3), ..Timings::default() };
+    let timings = Timings { grace: Duration::from_secs(4), ..Timings::default() };
     let (server, _, _, [a, _]) = market(FeedOptions { timings, ..FeedOptions::default() }).await;
     let over = Person { token: ending(&server, &a, -1_000), ..a.clone() };
     let mut client = server.hello(Some(&over)).await;
@@ -541,7 +541,7 @@ async fn heartbeats_hurry_in_the_last_two_minutes_of_a_lot() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_answer_pings_is_dropped() {
-    let timings = Timings { ping: Duration::from_millis(300), ..Timings::default() };
+    let timings = Timings { ping: Duration::from_millis(500), ..Timings::default() };
     let (server, _, _, [a, b]) = market(FeedOptions { timings, ..FeedOptions::default() }).await;
     // This one answers, because it reads.
     let mut alive = server.hello(Some(&a)).await;
