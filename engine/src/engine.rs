@@ -546,7 +546,9 @@ impl Engine {
         let bidder = tender.bidder_of(envelope.organisation);
         let refusal = check_bidder(tender, lot, bidder).err().unwrap_or(Refusal::LimitNotAllowed);
         let it = &tender.lots[lot];
-        let is_seen = sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
+        // As for bids: the lots of a draft are not told of.
+        let is_seen = tender.published_at.is_some()
+            && sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
         let answer = if is_seen { Answer::Refused(it.refused(refusal, bidder)) } else { refuse(refusal) };
         Outcome { answer, keep: Some(place as u32) }
     }
