@@ -8,6 +8,7 @@ mod dice;
 mod robot;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -58,19 +59,19 @@ struct Account {
     kind: &'static str,
 }
 
-/// Plays against the server at `address` until `stop` is true: makes the accounts (or finds those of an earlier run),
+/// Plays against the server at `address`, whose data lies in `data`, until `stop` is true: makes the accounts (or finds those of an earlier run),
 /// tells the sign-ins on standard output, and keeps a practice tender going, a new one when one is over.
 ///
 /// # Errors
 /// `address` is not loopback, or the server refused what a demo needs at the start. What goes wrong later is told in
 /// the log and tried again.
-pub async fn run(address: SocketAddr, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(address: SocketAddr, data: PathBuf, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     ensure!(
         address.ip().is_loopback(),
         "a demo has published passwords and listens on loopback only, not on {address}"
     );
     let played = tokio::select! {
-        played = play(address) => played,
+        played = play(address, &data) => played,
         () = stopped(&mut stop) => Ok(()),
     };
     played.context("the demo could not be set up")
@@ -84,14 +85,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn play(address: SocketAddr) -> anyhow::Result<()> {
+async fn play(address: SocketAddr, data: &Path) -> anyhow::Result<()> {
     let buyer = set_up(address, BUYER).await?;
     let mut suppliers = Vec::new();
     for account in [GUEST].into_iter().chain(ROBOTS) {
         let client = set_up(address, account).await?;
         suppliers.push(organisation(&client).await?);
     }
-    tell(address);
+    tell(address, data);
     let mut dice = Dice::new();
     loop {
         if let Err(error) = round(address, &buyer, &suppliers, &mut dice).await {
@@ -122,14 +123,14 @@ async fn organisation(client: &Client) -> anyhow::Result<String> {
     text(&me["organisation"]["id"])
 }
 
-fn tell(address: SocketAddr) {
+fn tell(address: SocketAddr, data: &Path) {
     println!("\n  Open http://{address} and sign in. The password is always: {PASSWORD}\n");
     println!("  {:<24} buys: watch, pause, award", BUYER.email);
     println!("  {:<24} supplies: bid against the robots", GUEST.email);
     for robot in ROBOTS {
         println!("  {:<24} a robot plays {}", robot.email, robot.organisation);
     }
-    println!("\n  Stop with Ctrl-C. Started again, it goes on where it was.\n");
+    println!("\n  Stop with Ctrl-C. The data is in {}; started again, it goes on where it was.\n", data.display());
 }
 
 /// One practice tender, from its creation (or from where an earlier run left it) to its last award.

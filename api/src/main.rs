@@ -69,7 +69,7 @@ fn serve(config: &Config, play: bool) -> anyhow::Result<ExitCode> {
         allow_many_connections();
         let server = Server::start(config).await?;
         let (stop, stopped) = watch::channel(false);
-        let robots = play.then(|| tokio::spawn(demo::run(server.address(), stopped)));
+        let robots = play.then(|| tokio::spawn(demo::run(server.address(), config.data.clone(), stopped)));
         let played = match robots {
             None => {
                 asked.wait().await;

@@ -10,15 +10,18 @@ import { LotPage } from "./page/lot.tsx";
 import { Connection, Trouble } from "./page/parts.tsx";
 import { TenderPage } from "./page/tender.tsx";
 import { begin as beginRouter, go, path } from "./router.ts";
-import { me, restore, signOut } from "./session.ts";
+import { ended, me, restore, signOut } from "./session.ts";
 import { t } from "./texts.ts";
 
 function Shown() {
   const [, first = "", second = "", more] = path.value.split("/");
   const known = me.value !== null && me.value !== undefined;
+  // A page belongs to one reader: another one begins afresh.
+  const reader = me.value?.user.id ?? "";
+  if (!known && ended.value) return <Entry signUp={false} />;
   if (first === "tenders" && second === "new" && known && more === undefined) return <CreateTender />;
-  if (first === "tenders" && second !== "" && second !== "new" && more === undefined) return <TenderPage id={second} key={second} />;
-  if (first === "lots" && second !== "" && more === undefined) return <LotPage id={second} key={second} />;
+  if (first === "tenders" && second !== "" && second !== "new" && more === undefined) return <TenderPage id={second} key={second + reader} />;
+  if (first === "lots" && second !== "" && more === undefined) return <LotPage id={second} key={second + reader} />;
   if (!known) return <Entry signUp={first === "sign-up"} />;
   if (first === "" || first === "sign-in" || first === "sign-up") return <TenderList />;
   return <p class="notice">{t.notFound}</p>;

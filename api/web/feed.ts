@@ -242,6 +242,12 @@ export class Feed {
     return this.#done(now);
   }
 
+  /** There is a good token again after the server ended the session: connect once more. */
+  revive(now: number): Output[] {
+    if (this.link.phase === "ended" && this.#wanted()) this.#connect(now);
+    return this.#done(now);
+  }
+
   /** End everything, for example at sign-out. */
   stop(now: number): Output[] {
     const open = this.link.phase === "live" || this.link.phase === "connecting";
@@ -496,8 +502,10 @@ export class Feed {
     if (view === undefined) return;
     const err = ok["err"] as { code?: string } | undefined;
     if (err !== undefined) return this.#failed(lot, err.code ?? "internal");
-    // Recovered: the missed steps follow, from the one behind our position. Otherwise a snap follows.
-    view.sync = ok["recovered"] === true ? "live" : view.state === undefined ? "loading" : "behind";
+    // Recovered: the missed steps follow, from the one behind our position. Otherwise a snap follows, unless it was
+    // faster than this answer.
+    const here = view.state !== undefined && view.epoch === ok["epoch"] && view.seq >= Number(ok["seq"]);
+    view.sync = ok["recovered"] === true || here ? "live" : view.state === undefined ? "loading" : "behind";
     this.#changed(lot);
   }
 

@@ -1,14 +1,16 @@
 // Joins the feed's state machine to a real socket, the real clock and the page: inputs in, outputs done, signals out.
 
-import { type Signal, signal } from "@preact/signals";
+import { effect, type Signal, signal } from "@preact/signals";
 import { Feed, type Link, type LotView, type PlacedBid } from "./feed.ts";
 import { call, newKey, type Page, type StepRow } from "./rest.ts";
-import { accessToken, whenSignedOut } from "./session.ts";
+import { accessToken, me } from "./session.ts";
 
 const feed = new Feed({ random: Math.random, client: "reversetender-page/1" });
 
 /** The connection, as it is shown. */
 export const link = signal<Link>(feed.link);
+/** Whether figures are shown that the connection no longer keeps up to date. */
+export const lost = signal(false);
 /** Bids that were placed on this page, oldest first. */
 export const placed = signal<PlacedBid[]>([]);
 /** Ticks four times a second, for countdowns. */
@@ -58,8 +60,8 @@ function take(outputs: Outputs): void {
       case "changed":
         if (output.lot === undefined) {
           link.value = { ...feed.link };
-          // The server ended the session: ask over REST, which renews it or signs out.
-          if (feed.link.phase === "ended" && feed.link.why !== "protocol") void call("GET", "/v1/me").catch(() => undefined);
+          lost.value = feed.link.phase !== "live" && [...feed.lots.values()].some((view) => view.state !== undefined);
+          if (feed.link.phase === "ended" && feed.link.why !== "protocol") void appeal();
           placed.value = feed.bids.map((bid) => ({ ...bid }));
         } else {
           const view = feed.lots.get(output.lot);
@@ -100,6 +102,14 @@ async function renew(): Promise<void> {
   // The server says that this token is about to end, whatever the local clock thinks.
   const fresh = kept === null ? null : await accessToken(kept).catch(() => null);
   if (mine === generation && fresh !== null) take(feed.token(fresh, localTime()));
+}
+
+/** The server ended the session: asks over REST, which renews the tokens or signs out. */
+async function appeal(): Promise<void> {
+  const refused = await accessToken().catch(() => null);
+  await call("GET", "/v1/me").catch(() => undefined);
+  const now = await accessToken().catch(() => null);
+  if (now !== null && now !== refused) take(feed.revive(localTime()));
 }
 
 /** What is known of a lot; changes as the feed does. */
@@ -159,7 +169,12 @@ export function begin(): void {
   const wake = () => take(feed.wake(localTime()));
   addEventListener("online", wake);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
-  whenSignedOut(() => {
+  // What one person saw is not shown to the next, and the connection is theirs no longer.
+  let reader: string | undefined;
+  effect(() => {
+    const now = me.value?.user.id;
+    if (now === reader) return;
+    reader = now;
     watchers.clear();
     take(feed.stop(localTime()));
     for (const view of views.values()) view.value = undefined;

@@ -34,13 +34,6 @@ export const supplies = computed(() => me.value?.organisation.kind === "supplier
 /** Set when a session ended by itself, so that the sign-in page can say so. */
 export const ended = signal(false);
 
-const onSignOut: (() => void)[] = [];
-
-/** Calls back when a session ends, by itself or by wish. */
-export function whenSignedOut(callback: () => void): void {
-  onSignOut.push(callback);
-}
-
 function place(): Storage {
   return localStorage.getItem(PLACE) === null ? sessionStorage : localStorage;
 }
@@ -97,7 +90,6 @@ function forget(): void {
   localStorage.removeItem(PLACE);
   sessionStorage.removeItem(PLACE);
   me.value = null;
-  for (const callback of onSignOut) callback();
 }
 
 /** Finds out who is signed in. */

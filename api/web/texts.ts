@@ -126,7 +126,7 @@ export const english = {
     awardManual: "I do, after the close",
     awardAutomatic: "The best bid wins at the close",
     submit: "Create draft",
-    failed: "Some entries need another look:",
+    failed: "Some entries need another look; they are marked.",
     priceForm: "Write a price like 1250.50.",
     needed: "This is needed.",
     wholeNumber: "A number of minutes is needed here.",
@@ -166,6 +166,7 @@ export const english = {
     terms: "Terms",
     join: "Join this tender",
     accept: "Accept the terms and join",
+    nobodyYet: "Nobody is admitted yet. A lot that opens without an admitted bidder ends at once without a result.",
     joined: "You are a bidder in this tender.",
     disqualified: "The buyer has taken you out of this tender.",
     joinHint: "Join to be able to bid.",
@@ -285,6 +286,7 @@ export const english = {
 
   bidder: (number: number) => `Bidder ${number}`,
   you: "you",
+  youBid: "You",
 
   event: {
     opened: "The lot opened",
@@ -301,7 +303,7 @@ export const english = {
     paused: "Paused",
     resumed: "Resumed",
     closed: "Bidding ended",
-    awarded: (who: string, price: string) => (price === "" ? `Awarded to ${who}` : `Awarded to ${who} for ${price}`),
+    awarded: (who: string, price: string) => `Awarded${who === "" ? "" : ` to ${who}`}${price === "" ? "" : ` for ${price}`}`,
     rejected: (who: string) => `${who} was passed by`,
     disqualified: (who: string) => `${who} was disqualified`,
     unsuccessful: "Ended without a result",

@@ -6,7 +6,7 @@ import { read } from "../decimal.ts";
 import { call, newKey, Problem, type Tender } from "../rest.ts";
 import { go } from "../router.ts";
 import { t } from "../texts.ts";
-import { Field, Trouble } from "./parts.tsx";
+import { Field, Trouble, useTitle } from "./parts.tsx";
 
 interface LotDraft {
   key: number;
@@ -38,6 +38,13 @@ function errorsOf(problem: unknown): Errors {
   if (problem instanceof Problem) for (const { pointer, detail } of problem.errors) errors[place(pointer)] ??= detail;
   return errors;
 }
+
+/** Pointers that have a field of their own, where their error is shown. */
+const FIELDS = [
+  /^\/(title|currency|description|reference|opens_at|terms)$/,
+  /^\/lots\/\d+\/(title|items\/0\/(description|quantity|unit)|rules\/(ceiling|decrement(\/value)?|reserve(\/price)?))$/,
+  /^\/rules\/(duration_s|overtime\/(window_s|length_s)|visibility(\/lead)?)$/,
+];
 
 /** The body of the request, or what is plainly missing. */
 function build(form: FormData, lots: LotDraft[]): { body: object } | { errors: Errors } {
@@ -172,6 +179,7 @@ function Choice(props: { legend: string; name: string; options: readonly (readon
 
 /** The page «New tender». */
 export function CreateTender() {
+  useTitle(t.create.title);
   const [lots, setLots] = useState<LotDraft[]>([emptyLot()]);
   const [errors, setErrors] = useState<Errors>({});
   const [problem, setProblem] = useState<unknown>();
@@ -200,6 +208,7 @@ export function CreateTender() {
       requestAnimationFrame(() => form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus());
     }
   };
+  const elsewhere = Object.entries(errors).filter(([pointer]) => !FIELDS.some((field) => field.test(pointer)));
   const minutes = { type: "number" as const, min: 0.1, step: "any", inputMode: "decimal" as const, class: "figure" };
   return (
     <form class="create" onSubmit={submit} noValidate data-form="create">
@@ -296,17 +305,20 @@ export function CreateTender() {
           </div>
         </div>
       </section>
-      <Trouble problem={problem} />
-      {Object.keys(errors).length > 0 && (
+      {Object.keys(errors).length === 0 ? (
+        <Trouble problem={problem} />
+      ) : (
         <div class="notice bad" role="alert">
-          <span>{t.create.failed}</span>
-          <ul>
-            {Object.entries(errors).map(([pointer, said]) => (
-              <li key={pointer}>
-                <code>{pointer}</code> {said}
-              </li>
-            ))}
-          </ul>
+          {t.create.failed}
+          {elsewhere.length > 0 && (
+            <ul>
+              {elsewhere.map(([pointer, said]) => (
+                <li key={pointer}>
+                  <code>{pointer}</code> {said}
+                </li>
+              ))}
+            </ul>
+          )}
         </div>
       )}
       <div class="row end">

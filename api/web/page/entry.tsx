@@ -5,7 +5,7 @@ import { call, Problem } from "../rest.ts";
 import { go } from "../router.ts";
 import { ended, signIn } from "../session.ts";
 import { t } from "../texts.ts";
-import { Field, Trouble } from "./parts.tsx";
+import { Field, Trouble, useTitle } from "./parts.tsx";
 
 function SignIn() {
   const [problem, setProblem] = useState<unknown>();
@@ -99,6 +99,7 @@ function SignUp() {
 
 /** The page of those who are not signed in. */
 export function Entry(props: { signUp: boolean }) {
+  useTitle(props.signUp ? t.entry.signUp : t.entry.signIn);
   return (
     <div class="front">
       <div class="claim">

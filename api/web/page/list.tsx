@@ -1,11 +1,11 @@
 // The tenders of the person that is signed in.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { day } from "../format.ts";
 import { call, type Page, type Tender } from "../rest.ts";
 import { buys, me, supplies } from "../session.ts";
 import { t } from "../texts.ts";
-import { Stage, Trouble } from "./parts.tsx";
+import { Stage, Trouble, useTitle } from "./parts.tsx";
 
 function Card(props: { tender: Tender }) {
   const { tender } = props;
@@ -54,6 +54,8 @@ export function TenderList() {
   const [tenders, setTenders] = useState<Tender[]>();
   const [next, setNext] = useState<string | null>(null);
   const [problem, setProblem] = useState<unknown>();
+  const further = useRef(false);
+  useTitle(t.home);
   const load = async (cursor: string | null) => {
     setProblem(undefined);
     try {
@@ -68,7 +70,7 @@ export function TenderList() {
   useEffect(() => {
     void load(null);
     // An invitation or a new tender is seen without a reload; lots themselves are live.
-    const again = setInterval(() => document.visibilityState === "visible" && void load(null), 20_000);
+    const again = setInterval(() => document.visibilityState === "visible" && !further.current && void load(null), 20_000);
     return () => clearInterval(again);
   }, []);
   const organisation = me.value?.organisation.id;
@@ -81,7 +83,7 @@ export function TenderList() {
       {tenders !== undefined && buys.value && <Section title={t.list.yours} tenders={mine} none={t.list.noneBuyer} create />}
       {tenders !== undefined && supplies.value && <Section title={t.list.forYou} tenders={others} none={t.list.noneSupplier} />}
       {next !== null && (
-        <button type="button" class="quiet" onClick={() => void load(next)}>
+        <button type="button" class="quiet" onClick={() => ((further.current = true), void load(next))}>
           {t.list.more}
         </button>
       )}

@@ -4,14 +4,15 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { percent, subtract } from "../decimal.ts";
 import type { LotEvent, LotState, LotView, You } from "../feed.ts";
 import { clock, day, minutes, money } from "../format.ts";
-import { link, loadHistory, lotView, serverTime, tick, watch } from "../live.ts";
+import { link, loadHistory, lotView, placed, serverTime, tick, watch } from "../live.ts";
 import { type Bidder, call, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { refusal, t } from "../texts.ts";
 import { BidBox, MyBids } from "./bid.tsx";
 import { Chart } from "./chart.tsx";
 import { Decision, whoIs } from "./decide.tsx";
-import { EndsAt, Stage, Stale, TimeLeft, Trouble } from "./parts.tsx";
+import { Entry } from "./entry.tsx";
+import { EndsAt, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
 import { loadBidders } from "./tender.tsx";
 
 const ENDED = new Set(["closed", "awarded", "unsuccessful", "cancelled"]);
@@ -183,7 +184,7 @@ function words(event: LotEvent, state: LotState, who: (number?: number) => strin
     case "closed":
       return t.event.closed;
     case "awarded":
-      return t.event.awarded(who(event.bidder), price);
+      return t.event.awarded(event.bidder === undefined ? "" : who(event.bidder), price);
     case "rejected":
       return t.event.rejected(who(event.bidder));
     case "disqualified":
@@ -200,6 +201,7 @@ function words(event: LotEvent, state: LotState, who: (number?: number) => strin
 }
 
 function Events(props: { view: LotView; state: LotState; who: (number?: number) => string }) {
+  const own = new Set(placed.value.filter((bid) => bid.lot === props.state.lot && bid.outcome === "accepted").map((bid) => bid.seq));
   const lines = props.view.steps.flatMap((step) => step.ev.map((event, at) => ({ step, event, at }))).reverse();
   return (
     <section class="card" data-part="events">
@@ -208,7 +210,8 @@ function Events(props: { view: LotView; state: LotState; who: (number?: number) 
       <ol class="plain lines events" tabIndex={lines.length > 8 ? 0 : -1} aria-label={t.lot.events}>
         {lines.slice(0, 100).map(({ step, event, at }) => (
           <li key={`${step.seq}-${at}`} class={event.type}>
-            <span class="soft time">{clock(step.at)}</span> {words(event, props.state, props.who)}
+            <span class="soft time">{clock(step.at)}</span>{" "}
+            {words(event, props.state, event.type === "bid" && own.has(step.seq) ? () => t.youBid : props.who)}
           </li>
         ))}
       </ol>
@@ -274,6 +277,8 @@ export function LotPage(props: { id: string }) {
   useEffect(() => {
     if (owner && tender !== undefined) void loadBidders(tender.id).then(setBidders, () => undefined);
   }, [owner, tender?.id, state?.stage === "pending", state?.bidder_count]);
+  useTitle(state?.title);
+  if (view?.sync === "failed" && me.value === null) return <Entry signUp={false} />;
   if (view?.sync === "failed") return <p class="notice bad">{refusal(view.code) || t.notFound}</p>;
   if (view === undefined || state === undefined) {
     return (

@@ -4,9 +4,16 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { LotState } from "../feed.ts";
 import { clock, rest } from "../format.ts";
-import { link, localTime, serverTime, tick } from "../live.ts";
+import { link, localTime, lost, serverTime, tick } from "../live.ts";
 import { Problem } from "../rest.ts";
 import { refusal, t } from "../texts.ts";
+
+/** The title of the window while a page is shown. */
+export function useTitle(title: string | undefined): void {
+  useEffect(() => {
+    document.title = title === undefined ? t.name : `${title} · ${t.name}`;
+  }, [title]);
+}
 
 /** A labelled input with a hint and the server's word on it. */
 export function Field(props: {
@@ -153,8 +160,7 @@ export function Connection() {
 
 /** Said above live figures while they may be out of date. */
 export function Stale() {
-  const { phase } = link.value;
-  if (phase === "live" || phase === "idle") return null;
+  if (!lost.value) return null;
   return <p class="notice warn stale">{t.link.stale}</p>;
 }
 

@@ -6,7 +6,8 @@ import { lotView, watch } from "../live.ts";
 import { type Bidder, call, type Lot, type Organisation, type Page, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { t } from "../texts.ts";
-import { Ask, Stage, Stale, TimeLeft, Trouble } from "./parts.tsx";
+import { Entry } from "./entry.tsx";
+import { Ask, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
 
 const LIVE_LOTS_MAX = 100;
 
@@ -146,8 +147,8 @@ export async function loadBidders(tender: string): Promise<Bidder[]> {
 
 type Action = "publish" | "start" | "pause" | "resume" | "extend" | "cancel";
 
-function Actions(props: { tender: Tender; stages: Set<string>; reload: () => Promise<void> }) {
-  const { tender, stages, reload } = props;
+function Actions(props: { tender: Tender; stages: Set<string>; bidders: Bidder[]; reload: () => Promise<void> }) {
+  const { tender, stages, bidders, reload } = props;
   const [asking, setAsking] = useState<Action>();
   const [problem, setProblem] = useState<unknown>();
   const [busy, setBusy] = useState(false);
@@ -184,6 +185,11 @@ function Actions(props: { tender: Tender; stages: Set<string>; reload: () => Pro
         {running && button("extend", t.tender.extend)}
         {!ended && button("cancel", t.tender.cancel, "danger quiet")}
       </div>
+      {tender.stage === "published" && tender.access === "invited" && !bidders.some((bidder) => bidder.status === "admitted") && (
+        <p class="notice warn" data-part="nobody-yet">
+          {t.tender.nobodyYet}
+        </p>
+      )}
       {tender.stage === "draft" && <p class="soft">{t.tender.publishHint}</p>}
       <Trouble problem={problem} />
       {asking === "pause" && <Ask title={t.tender.doPause} action={t.tender.pause} reason="needed" onClose={close} act={({ reason }) => post("pause", { reason })} />}
@@ -262,6 +268,13 @@ export function TenderPage(props: { id: string }) {
     }
   };
   useEffect(() => void load(), [id, me.value?.organisation.id]);
+  // Whoever accepts the terms meanwhile is seen without a reload.
+  const waiting = tender?.stage === "published" || tender?.stage === "open";
+  useEffect(() => {
+    if (!waiting) return;
+    const again = setInterval(() => document.visibilityState === "visible" && void load(), 10_000);
+    return () => clearInterval(again);
+  }, [id, waiting]);
   const live = tender !== undefined && tender.stage !== "draft" ? tender.lots.slice(0, LIVE_LOTS_MAX) : [];
   const ids = live.map((lot) => lot.id).join(" ");
   useEffect(() => {
@@ -274,6 +287,8 @@ export function TenderPage(props: { id: string }) {
   useEffect(() => {
     if (tender !== undefined && live.some((lot) => (lotView(lot.id).value?.state?.stage ?? lot.stage) !== lot.stage)) void load();
   }, [known]);
+  useTitle(tender?.title);
+  if (tender === undefined && problem !== undefined && me.value === null) return <Entry signUp={false} />;
   if (tender === undefined) return problem === undefined ? <p class="soft">{t.loading}</p> : <Trouble problem={problem} again={() => void load()} />;
   const owner = tender.buyer === me.value?.organisation.id;
   return (
@@ -299,7 +314,7 @@ export function TenderPage(props: { id: string }) {
       {tender.description !== "" && <p class="pre">{tender.description}</p>}
       <Trouble problem={problem} again={() => void load()} />
       <Stale />
-      {owner && <Actions tender={tender} stages={new Set(stages)} reload={load} />}
+      {owner && <Actions tender={tender} stages={new Set(stages)} bidders={bidders} reload={load} />}
       {!owner && me.value != null && <Join tender={tender} reload={load} />}
       <section class="card">
         <h2>{t.tender.lots}</h2>

@@ -120,6 +120,22 @@ test("a hole asks once, on the same socket, with the position; the replay fills 
   assert.equal(bench.connects, 1);
 });
 
+test("a snap or steps that overtake the answer to their subscription are taken all the same", () => {
+  const bench = new Bench();
+  bench.take(bench.feed.watch(LOT, bench.now));
+  bench.take(bench.feed.token("token", bench.now));
+  bench.take(bench.feed.opened(bench.now));
+  bench.push({ p: "snap", lot: LOT, epoch: "e1", seq: 7, state });
+  bench.reply("hello", { ok: { conn: "c1", subs: [{ lot: LOT, epoch: "e1", seq: 7, recovered: false }] } });
+  assert.equal(bench.view.sync, "live");
+  bench.upd(9, "880.00");
+  assert.equal(bench.view.sync, "behind");
+  bench.upd(8, "890.00");
+  bench.upd(9, "880.00");
+  bench.reply("sub", { ok: { lot: LOT, epoch: "e1", seq: 9, recovered: true } });
+  assert.deepEqual([bench.view.sync, bench.view.seq], ["live", 9]);
+});
+
 test("a failed recovery and a resync end in a snap; steps of before the jump go", () => {
   const bench = new Bench().live();
   bench.upd(8, "890.00");
@@ -286,6 +302,15 @@ test("close codes: some never come back, 42xx come back now, 41xx back off", () 
     bench.take(bench.feed.closed(code, bench.now));
     assert.equal(bench.feed.link.phase, "waiting", `${code} waits`);
   }
+});
+
+test("a session that was renewed connects once more", () => {
+  const bench = new Bench().live();
+  bench.take(bench.feed.closed(4001, bench.now));
+  bench.take(bench.feed.revive(bench.now));
+  assert.equal(bench.connects, 2);
+  bench.greet(true);
+  assert.equal(bench.feed.link.phase, "live");
 });
 
 test("a drain says when to come back", () => {
