@@ -386,6 +386,8 @@ impl Tender {
         if self.stage != TenderStage::Draft {
             return Err(Refusal::WrongStage);
         }
+        #[cfg(feature = "failpoints")]
+        assert!(self.spec().title != "failpoint: panic at publication", "the failpoint was asked for");
         self.turn(TenderStage::Published);
         self.published_at = Some(flow.at);
         self.clock = Some(flow.deadlines.clocks(self.lots.len() + 1));

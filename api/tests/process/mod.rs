@@ -1,0 +1,111 @@
+//! The program started as a process of its own, to be killed, filled up and started again.
+
+#![allow(dead_code)] // Every test binary uses its own part of it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::support::{Client, PASSWORD, sign_in};
+
+/// The program as a process of its own.
+pub struct Process {
+    child: Child,
+    /// Where API and feed are.
+    pub address: SocketAddr,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+    dir: PathBuf,
+    home: PathBuf,
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr) -> Child {
+    let errors = std::fs::OpenOptions::new().create(true).append(true).open(home.join("stderr")).expect("a file");
+    Command::new(env!("CARGO_BIN_EXE_reversetender"))
+        .args(["serve", "--limits", "off", "--shards", "2", "--segment-bytes", "262144"])
+        .args(["--data".as_ref(), dir.join("data").as_os_str()])
+        .args(["--keys".as_ref(), home.join("keys").as_os_str()])
+        .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .expect("the program starts")
+}
+
+impl Process {
+    /// Starts it with its data in `dir`, its keys and what it says in `home`, and waits until it serves.
+    pub async fn start(dir: &Path, home: &Path) -> Self {
+        let (address, admin) = (free_address(), free_address());
+        let child = spawn(dir, home, address, admin);
+        let process = Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned() };
+        process.ready().await;
+        process
+    }
+
+    /// A client without a token.
+    pub fn client(&self) -> Client {
+        Client { address: self.address, token: None }
+    }
+
+    /// A client of the admin listener.
+    pub fn admin(&self) -> Client {
+        Client { address: self.admin, token: None }
+    }
+
+    async fn ready(&self) {
+        for _ in 0..400 {
+            if TcpStream::connect(self.admin).await.is_ok() {
+                if self.admin().get("/readyz").await.status == 200 {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("never ready: {}", self.said());
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.home.join("stderr")).unwrap_or_default()
+    }
+
+    /// SIGKILL, and a start on the same data.
+    pub async fn kill_and_start(&mut self) {
+        self.child.kill().expect("killed");
+        self.start_again().await;
+    }
+
+    /// Waits until it has ended, and starts it on the same data. Answers the exit status.
+    pub async fn start_again(&mut self) -> Option<i32> {
+        let status = self.child.wait().expect("reaped");
+        self.child = spawn(&self.dir, &self.home, self.address, self.admin);
+        self.ready().await;
+        status.code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Signs up `name` with an organisation of its own, and signs in: its client, and the organisation's id.
+pub async fn sign_up(client: &Client, name: &str, kind: &str) -> (Client, String) {
+    let email = format!("{name}@example.com");
+    let organisation = json!({ "name": name, "kind": kind });
+    let body = json!({ "email": email, "password": PASSWORD, "name": name, "organisation": organisation });
+    let made = client.post("/v1/auth/register", &body).await.expect(201);
+    let (token, _) = sign_in(client, &email, PASSWORD).await;
+    (client.with_token(&token), made["organisation"]["id"].as_str().expect("an id").to_owned())
+}
