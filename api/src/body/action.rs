@@ -124,6 +124,7 @@ impl AdmitBody {
 pub struct BidBody {
     /// The price; `null` withdraws, where the format knows turns.
     #[serde(deserialize_with = "nullable")]
+    #[schema(required)]
     pub price: Option<DecimalText>,
     /// Whether a large drop is meant.
     #[serde(default)]

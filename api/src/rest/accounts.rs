@@ -88,7 +88,7 @@ async fn token(mut call: Call<'_>) -> Answered {
     let stored = found.as_ref().map(|user| user.password.clone());
     let right = call.app.passwords.matches(body.password.clone(), stored).await.map_err(too_many)?;
     let Some(user) = found.filter(|_| right) else {
-        metrics::counter!("sign_ins_refused_total").increment(1);
+        metrics::counter!("rt_sign_ins_refused_total").increment(1);
         return Err(Code::CredentialsInvalid.problem("There is no account with this address and password."));
     };
     let key = call.secret_key(user.organisation, &email, &body);

@@ -202,9 +202,9 @@ async fn handle(app: Arc<App>, route: &'static Route, params: RawPathParams, req
     finish(&mut response, &parts.headers, id, with_token);
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
-    metrics::counter!("http_requests_total", "route" => route.path, "method" => route.verb.word(), "status" => status.to_string())
+    metrics::counter!("rt_http_requests_total", "route" => route.path, "method" => route.verb.word(), "status" => status.to_string())
         .increment(1);
-    metrics::histogram!("http_request_duration_seconds", "route" => route.path, "method" => route.verb.word())
+    metrics::histogram!("rt_http_request_duration_seconds", "route" => route.path, "method" => route.verb.word())
         .record(elapsed);
     let name = response.headers().get(X_REQUEST_ID).and_then(|name| name.to_str().ok()).unwrap_or("");
     let (request, method, ms) = (Uuid::from_u128(id.0), route.verb.word(), elapsed.as_millis() as u64);

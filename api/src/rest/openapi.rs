@@ -45,9 +45,36 @@ pub fn document() -> Value {
     let api = OpenApiBuilder::new().info(info.build()).paths(paths.build()).components(Some(components)).build();
     let mut document = serde_json::to_value(api).expect("the document is JSON");
     let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
+    for schema in schemas.values_mut() {
+        join_words(schema);
+    }
     let tender = tender_schema(schemas);
     schemas.insert("Tender".to_owned(), tender);
     document
+}
+
+/// The generator writes a word that has a comment as «this word, and an object with that comment», which nothing can
+/// be. Joins the two.
+fn join_words(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(join_words),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(join_words);
+            let Some([Value::Object(word), Value::Object(comment)]) =
+                fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+            else {
+                return;
+            };
+            if word.contains_key("enum") && comment["type"] == "object" && !comment.contains_key("properties") {
+                let mut joined = word.clone();
+                joined.extend(
+                    comment.iter().filter(|(name, _)| *name != "type").map(|(k, v)| (k.clone(), v.clone())),
+                );
+                *fields = joined;
+            }
+        }
+        _ => {}
+    }
 }
 
 fn components() -> ComponentsBuilder {
@@ -280,6 +307,19 @@ mod tests {
             let pointer = reference.strip_prefix('#').expect("a reference into this document");
             assert!(document.pointer(pointer).is_some(), "{reference}");
         }
+    }
+
+    #[test]
+    fn words_are_strings_with_their_comment() {
+        let document = document();
+        let schemas = &document["components"]["schemas"];
+        let lead = &schemas["VisibilityBody"]["properties"]["lead"];
+        assert_eq!(lead["type"], "string");
+        assert_eq!(lead["enum"][0], "always");
+        assert_eq!(lead["default"], "always");
+        assert!(lead["description"].is_string());
+        assert!(!document.to_string().contains("\"allOf\""), "nothing is two things at once");
+        assert_eq!(schemas["BidBody"]["required"], json!(["price"]));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, mut stop
             }
         };
         let Some(place) = Doors::enter(&doors, peer.ip(), &limits) else {
-            metrics::counter!("http_connections_refused_total").increment(1);
+            metrics::counter!("rt_http_connections_refused_total").increment(1);
             continue;
         };
         if let Err(error) = stream.set_nodelay(true) {
@@ -176,7 +176,7 @@ impl Doors {
             place.address = Some(address);
         }
         place.admitted = true;
-        metrics::gauge!("http_connections").increment(1);
+        metrics::gauge!("rt_http_connections").increment(1);
         Some(place)
     }
 }
@@ -193,7 +193,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.doors.all.fetch_sub(1, Ordering::Relaxed);
         if self.admitted {
-            metrics::gauge!("http_connections").decrement(1);
+            metrics::gauge!("rt_http_connections").decrement(1);
         }
         let Some(address) = self.address else { return };
         let mut counts = self.doors.by_address.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,3 +9,8 @@ mod refusals;
 mod slow;
 mod tenants;
 mod tokens;
+
+#[test]
+fn answers_are_held_against_the_openapi_document() {
+    support::contract::check_itself();
+}

@@ -339,8 +339,8 @@ async fn the_admin_listener_tells_health_and_metrics() {
     let ready = text(ready);
     assert!(ready.contains("[+] serving\n") && ready.ends_with("ready\n"), "{ready}");
     let metrics = text(admin.get("/metrics").await);
-    assert!(metrics.contains("http_requests_total{") && metrics.contains("route=\"/v1/me\""), "{metrics}");
+    assert!(metrics.contains("rt_http_requests_total{") && metrics.contains("route=\"/v1/me\""), "{metrics}");
     assert!(!metrics.contains(&buyer.email), "no personal data in metrics");
-    admin.get("/v1/me").await.refused(404, "not_found");
+    admin.get("/v1/nowhere").await.refused(404, "not_found");
     server.stop().await;
 }

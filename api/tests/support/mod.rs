@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Every test binary uses its own part of it.
 
+pub mod contract;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,7 +165,7 @@ impl Client {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    /// A request with a body, a key and more headers.
+    /// A request with a body, a key and more headers; its answer is held against the OpenAPI document.
     pub async fn request(
         &self,
         method: Method,
@@ -171,6 +173,7 @@ impl Client {
         body: Option<String>,
         headers: &[(&'static str, &str)],
     ) -> Answer {
+        let word = method.to_string();
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/json");
@@ -178,7 +181,9 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(body.map_or_else(Body::empty, Body::from)).expect("a request")).await
+        let answer = self.send(request.body(body.map_or_else(Body::empty, Body::from)).expect("a request")).await;
+        contract::check(&word, path, &answer);
+        answer
     }
 
     /// GET.
