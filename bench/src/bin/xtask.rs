@@ -25,8 +25,8 @@ Commands:
 
 Parts of `test`, with the minutes that each may take on two cores:
   engine      6   engine and rules: unit, script and property tests, the naive twin, simulate
-  log         8   log and simulator: formats, recovery, crashes at every write and sync
-  feed        5   REST, feed, attacks, kill and restart against the real program
+  log         8   log and simulator: formats, recovery, crashes at every write and sync, kill and restart
+  feed        5   REST, feed, attacks, against the real program
   browser     7   the page in a real Chromium
   repository  -   tidy rules, deployment files, every benchmark once in small
 
@@ -230,7 +230,7 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
 fn part_of(binary: &Binary) -> &'static str {
     match (binary.package.as_str(), binary.target.as_str()) {
         ("engine", _) | ("api", "simulate" | "cases" | "twin") => "engine",
-        ("persistence", _) => "log",
+        ("persistence", _) | ("api", "node" | "kill" | "full_disk" | "poison") => "log",
         ("api", "browser" | "page") => "browser",
         ("api", _) => "feed",
         _ => "repository",
