@@ -30,8 +30,7 @@ impl Server {
             .arg("serve")
             .arg("--data")
             .arg(data)
-            .args(["--listen", &address, "--admin-listen", &admin, "--limits", "off"])
-            .env("RUST_LOG", "warn")
+            .args(["--listen", &address, "--admin-listen", &admin, "--limits", "off", "--log", "warn"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -81,4 +80,17 @@ pub fn program() -> Result<PathBuf> {
     let folders = own.ancestors().skip(1).take(2);
     let found = folders.map(|folder| folder.join("reversetender")).find(|path| path.is_file());
     found.with_context(|| format!("no `reversetender` beside {}: cargo build -p api", own.display()))
+}
+
+/// The program for a test: the one beside the test, built when there is none. With `cargo test --workspace` it is
+/// there and fresh; with `-p bench` alone it may be older than the code.
+pub fn program_built() -> Result<PathBuf> {
+    if let Ok(program) = program() {
+        return Ok(program);
+    }
+    println!("building reversetender for this test (cargo build -p api)");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(["build", "-p", "api", "--bin", "reversetender"]).status()?;
+    anyhow::ensure!(status.success(), "building reversetender failed");
+    program()
 }

@@ -90,3 +90,48 @@ fn the_unit_and_the_configuration_name_the_same_folders() {
     }
     assert_eq!(folder("limits"), "default");
 }
+
+/// Runs `reversetender config check` on a file, without settings from the environment.
+fn config_check(file: &Path) -> (bool, String, String) {
+    let program = bench::server::program_built().expect("the program is built");
+    let output = Command::new(program)
+        .args(["config", "check", "--config"])
+        .arg(file)
+        .env_clear()
+        .output()
+        .expect("the program runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_program_accepts_the_configuration_and_knows_no_other_setting() {
+    let path = root().join("deploy/reversetender.toml");
+    let (accepted, told, errors) = config_check(&path);
+    assert!(accepted, "{told}{errors}");
+    // It tells what holds, one setting a line: every one of them stands in the file, with the value it has there.
+    let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
+    let lines: String = told.lines().filter(|line| line.contains(" = ")).map(|line| format!("{line}\n")).collect();
+    let told: toml::Table = lines.parse().expect("the settings are told as TOML");
+    let written: toml::Table = fs::read_to_string(path).expect("it can be read").parse().expect("it is TOML");
+    assert_eq!(keys(&told), keys(&written));
+    assert_eq!(told, written);
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_what_would_be_valid() {
+    let folder = tempfile::tempdir().expect("a folder for configurations");
+    let path = folder.path().join("wrong.toml");
+    for (line, names) in [
+        ("limitz = \"off\"", ["limitz", "limits"]),
+        ("limits = \"of\"", ["\"of\"", "off"]),
+        ("shards = 4000", ["4000", "255"]),
+        ("listen = \"8000\"", ["8000", "127.0.0.1:8000"]),
+    ] {
+        fs::write(&path, line).expect("it is written");
+        let (accepted, told, errors) = config_check(&path);
+        assert!(!accepted, "{line}");
+        let said = told + &errors;
+        assert!(names.iter().all(|name| said.contains(name)), "{line}: {said}");
+    }
+}

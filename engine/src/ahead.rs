@@ -6,7 +6,6 @@
 
 use std::hint::black_box;
 
-use crate::keys::Keys;
 use crate::{Action, Command, Engine, Lot, Tender};
 
 /// Where the lot of a bid lies, and its bidder.
@@ -42,14 +41,12 @@ pub(crate) fn look(engine: &Engine, commands: &[Command], found: &mut Vec<Ahead>
     let mut seen = 0;
     for (command, ahead) in commands.iter().zip(found.iter_mut()) {
         let Some((tender, lot)) = resolve(engine, command, ahead) else { continue };
-        if let Some(bidder) = tender.bidder_index(command.envelope.organisation) {
-            ahead.bidder = bidder;
-        }
-        seen ^= lot.glance();
+        ahead.bidder = tender.bidder_index(command.envelope.organisation).unwrap_or(NOT_A_BIDDER);
+        seen ^= lot.glance() ^ command.envelope.key.map_or(0, |key| engine.keys.glance(key.scoped));
     }
     for (command, ahead) in commands.iter().zip(found.iter()) {
         let Some((_, lot)) = resolve(engine, command, ahead) else { continue };
-        seen ^= lot.rules.glance() ^ lot.book.glance() ^ lot.history.glance() ^ glance(&engine.keys, command);
+        seen ^= lot.rules.glance() ^ lot.book.glance() ^ lot.history.glance();
     }
     black_box(seen);
 }
@@ -58,8 +55,4 @@ fn resolve<'a>(engine: &'a Engine, command: &Command, ahead: &Ahead) -> Option<(
     let Action::Bid { lot, .. } = &command.action else { return None };
     let tender = engine.tenders.get(ahead.tender as usize)?;
     Some((tender, tender.lot(lot.number())?))
-}
-
-fn glance(keys: &Keys, command: &Command) -> u64 {
-    command.envelope.key.map_or(0, |key| keys.glance(key.scoped))
 }

@@ -30,6 +30,16 @@ pub(crate) struct Slot {
     pub rejected: bool,
 }
 
+impl Slot {
+    /// What award order goes by.
+    fn key(&self) -> (Price, LogTime, u32) {
+        (self.price, self.at, self.seq)
+    }
+}
+
+/// Up to this many standing bids a scan finds one faster than a search.
+const SCAN_MAX: usize = 32;
+
 /// Slots that are read ahead: in a larger book a bid touches some of many.
 const GLANCE_MAX: usize = 16;
 
@@ -47,10 +57,7 @@ impl Book {
     pub fn restore(slots: Vec<Slot>) -> Self {
         let mut order: Vec<u16> =
             (0..slots.len() as u16).filter(|index| slots[usize::from(*index)].stands).collect();
-        order.sort_by_key(|index| {
-            let slot = &slots[usize::from(*index)];
-            (slot.price, slot.at, slot.seq)
-        });
+        order.sort_by_key(|index| slots[usize::from(*index)].key());
         Self { order, slots }
     }
 
@@ -112,38 +119,42 @@ impl Book {
 
     /// The place in award order of a standing bid, from 0.
     fn place(&self, bidder: BidderNumber) -> usize {
-        let own = &self.slots[bidder.index()];
-        self.order
-            .binary_search_by(|index| {
-                let other = &self.slots[usize::from(*index)];
-                (other.price, other.at, other.seq).cmp(&(own.price, own.at, own.seq))
-            })
-            .expect("a standing bid is in the order")
+        let index = bidder.index() as u16;
+        let place = if self.order.len() <= SCAN_MAX {
+            self.order.iter().position(|other| *other == index)
+        } else {
+            let own = self.slots[bidder.index()].key();
+            self.order.binary_search_by(|other| self.slots[usize::from(*other)].key().cmp(&own)).ok()
+        };
+        place.expect("a standing bid is in the order")
     }
 
     /// Where a bidder stands.
     pub fn ranks(&self, bidder: BidderNumber, tie_rank: TieRank) -> Option<Ranks> {
-        let price = self.standing(bidder)?.price;
-        let award = self.place(bidder);
-        let better = self.better(price);
-        let not_worse = self.not_worse(price);
-        let rank = match tie_rank {
-            TieRank::ByTime => award + 1,
-            TieRank::Best => better + 1,
-            TieRank::Worst => not_worse,
-        };
-        Some(Ranks { rank: rank as u16, award_rank: award as u16 + 1, tied: not_worse - better > 1 })
+        self.standing(bidder)?;
+        Some(self.ranks_at(self.place(bidder), tie_rank))
     }
 
-    /// Lets a bid stand in place of the bidder's old one. The same amount again keeps its time and step.
-    pub fn stand(&mut self, bidder: BidderNumber, price: Price, at: LogTime, seq: u64, newest: u32) {
+    /// The ranks of who has this place in award order, from 0.
+    pub fn ranks_at(&self, place: usize, tie_rank: TieRank) -> Ranks {
+        let price_at = |place: usize| self.order.get(place).map(|index| self.slots[usize::from(*index)].price);
+        let price = price_at(place).expect("somebody stands there");
+        // Equal prices lie beside each other.
+        let tied = price_at(place + 1) == Some(price) || (place > 0 && price_at(place - 1) == Some(price));
+        let rank = match tie_rank {
+            TieRank::Best if tied => self.better(price) + 1,
+            TieRank::Worst if tied => self.not_worse(price),
+            _ => place + 1,
+        };
+        Ranks { rank: rank as u16, award_rank: place as u16 + 1, tied }
+    }
+
+    /// Lets a bid stand in place of the bidder's old one; its place in award order is answered, from 0. The same amount
+    /// again keeps its time and step.
+    pub fn stand(&mut self, bidder: BidderNumber, price: Price, at: LogTime, seq: u64, newest: u32) -> usize {
         let index = bidder.index();
         if self.slots.len() <= index {
             self.slots.resize(index + 1, Slot::default());
-        }
-        let kept = self.slots[index].stands && self.slots[index].price == price;
-        if !kept {
-            self.take(bidder);
         }
         let slot = &mut self.slots[index];
         if slot.accepted == 0 {
@@ -152,19 +163,23 @@ impl Book {
         slot.newest = newest;
         slot.accepted += 1;
         slot.rejected = false;
-        if kept {
-            return;
+        let stood = slot.stands;
+        if stood && slot.price == price {
+            return self.place(bidder);
         }
+        if stood {
+            let place = self.place(bidder);
+            self.order.remove(place);
+        }
+        let slot = &mut self.slots[index];
         slot.stands = true;
         (slot.price, slot.at) = (price, at);
         slot.seq = u32::try_from(seq).expect("a lot makes fewer than 2^32 steps");
         // The newest step is last among equal prices whatever the stamp, so equality cannot happen.
-        let own = *slot;
-        let place = self.order.partition_point(|other| {
-            let other = &self.slots[usize::from(*other)];
-            (other.price, other.at, other.seq) < (own.price, own.at, own.seq)
-        });
+        let own = slot.key();
+        let place = self.order.partition_point(|other| self.slots[usize::from(*other)].key() < own);
         self.order.insert(place, index as u16);
+        place
     }
 
     /// Takes a standing bid out; whether there was one.
@@ -193,10 +208,7 @@ impl Book {
 
     /// Panics if the order is not the award order of exactly the standing bids.
     pub fn check_invariants(&self) {
-        let key = |index: &u16| {
-            let slot = &self.slots[usize::from(*index)];
-            (slot.price, slot.at, slot.seq)
-        };
+        let key = |index: &u16| self.slots[usize::from(*index)].key();
         let ordered = self.order.windows(2).all(|pair| key(&pair[0]).cmp(&key(&pair[1])) == Ordering::Less);
         assert!(ordered, "best price, then earliest, then first step");
         assert_eq!(self.order.len(), self.slots.iter().filter(|slot| slot.stands).count());

@@ -14,8 +14,9 @@ use crate::rules::compile_tender;
 use crate::sight::{reader, sight};
 use crate::tender::{Decided, Flow, Kept};
 use crate::{
-    Action, Answer, BidAnswer, Bidder, BidderStatus, Command, Decimal, Entry, Envelope, Event, Key, LogTime, Lot,
-    LotId, MaxNext, OrganisationId, Refusal, Refused, Reply, Step, Tender, TenderId, TenderSpec, english,
+    Action, Answer, BidAnswer, Bidder, BidderStatus, Changed, Command, Decimal, Entry, Envelope, Event, Key,
+    LogTime, Lot, LotId, MaxNext, OrganisationId, Refusal, Refused, Reply, Step, Tender, TenderId, TenderSpec,
+    english,
 };
 
 /// The version of the rules' logic that new tenders are decided by.
@@ -546,7 +547,9 @@ impl Engine {
         let bidder = tender.bidder_of(envelope.organisation);
         let refusal = check_bidder(tender, lot, bidder).err().unwrap_or(Refusal::LimitNotAllowed);
         let it = &tender.lots[lot];
-        let is_seen = sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
+        // As for bids: the lots of a draft are not told of.
+        let is_seen = tender.published_at.is_some()
+            && sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
         let answer = if is_seen { Answer::Refused(it.refused(refusal, bidder)) } else { refuse(refusal) };
         Outcome { answer, keep: Some(place as u32) }
     }
@@ -675,21 +678,26 @@ fn take_bid<S: Sink>(
 ) -> (u32, BidAnswer) {
     let number = bidder.number;
     let it = &mut tender.lots[lot];
-    let face = it.face();
     let before = it.book.standing(number).map(|slot| slot.price);
+    let lead_before = it.lead_face();
+    let reserve_before = it.reserve_met();
     let seq = it.seq + 1;
-    it.book.stand(number, price, flow.at, seq, it.history.len());
-    let lead = it.book.lead().is_some_and(|(leader, _)| leader == number);
-    let mut events = smallvec![Event::Bid { bidder: number, price, lead, auto: false }];
-    if let Some(extended) = it.overtime(flow.at, price, before) {
-        events.push(extended);
-        tender.set_end(lot, flow.deadlines);
-    }
+    let place = it.book.stand(number, price, flow.at, seq, it.history.len());
+    let ranks = it.book.ranks_at(place, it.rules.tie_rank);
+    let mut events = smallvec![Event::Bid { bidder: number, price, lead: place == 0, auto: false }];
+    let extended = it.overtime(flow.at, price, before);
     // The standing bid points into the history, so the record is there before anybody is shown the step.
-    let it = &mut tender.lots[lot];
-    let ranks = it.ranks(number).expect("the bid stands");
     let max_next = it.max_next(&bidder);
     let index = it.history.push(Record::accepted(sent, seq, ranks, max_next));
+    let changed = Changed {
+        closes_at: extended.is_some(),
+        extensions: extended.is_some(),
+        lead: it.lead_face() != lead_before,
+        board: before != Some(price),
+        bidder_count: before.is_none(),
+        reserve_met: it.reserve_met() != reserve_before,
+        ..Changed::default()
+    };
     let answer = BidAnswer {
         lot: it.id,
         bidder: number,
@@ -699,6 +707,10 @@ fn take_bid<S: Sink>(
         ranks: it.rules.rank.then_some(ranks),
         max_next,
     };
-    tender.step(lot, &face, before != Some(price), events, flow);
+    if let Some(extended) = extended {
+        events.push(extended);
+        tender.set_end(lot, flow.deadlines);
+    }
+    tender.step_changed(lot, changed, events, flow);
     (index, answer)
 }

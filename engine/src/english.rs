@@ -70,6 +70,9 @@ pub(crate) fn max_next(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxN
     if let (Some(max_step), Some(base)) = (rules.max_step, base) {
         lowest = lowest.max(base.0 - max_step);
     }
+    if rules.tick == 1 && rules.buffer.is_none() && rules.tie_free_ranks == 0 {
+        return if highest >= lowest && highest > 0 { MaxNext::At(Price(highest)) } else { MaxNext::None };
+    }
     let zone = buffer_zone(rules, book, bidder);
     let on_tick = |price: i64| if rules.tick > 1 { price.div_euclid(rules.tick) * rules.tick } else { price };
     let mut price = on_tick(highest);
@@ -125,7 +128,8 @@ pub(crate) fn check_improvement(
     confirm: bool,
 ) -> Result<(), Refusal> {
     let base = base(rules, book, bidder);
-    if base.is_some_and(|base| price.0 > base.0 - step(&rules.decrement, base)) {
+    let improved = base.map(|base| base.0 - step(&rules.decrement, base));
+    if improved.is_some_and(|improved| price.0 > improved) {
         return Err(Refusal::NotImproved);
     }
     if let Some((front, back)) = buffer_zone(rules, book, bidder)
@@ -142,11 +146,15 @@ pub(crate) fn check_improvement(
     if is_forbidden_tie(rules, book, bidder, price) {
         return Err(Refusal::TieNotAllowed);
     }
-    if let (Some(guard), false) = (rules.guard, confirm)
-        && let MaxNext::At(max_next) = max_next(rules, book, bidder)
-    {
+    if let (Some(guard), false) = (rules.guard, confirm) {
         let rest = i128::from(guard.denominator - guard.numerator);
-        if i128::from(price.0) * i128::from(guard.denominator) <= i128::from(max_next.0) * rest {
+        let falls_far = |from: i64| i128::from(price.0) * i128::from(guard.denominator) <= i128::from(from) * rest;
+        // `max_next` is no higher than this; where the price is near it, the rest need not be worked out.
+        let highest = improved.or(rules.ceiling.map(|ceiling| ceiling.0));
+        if highest.is_some_and(falls_far)
+            && let MaxNext::At(max_next) = max_next(rules, book, bidder)
+            && falls_far(max_next.0)
+        {
             return Err(Refusal::DropTooLarge);
         }
     }

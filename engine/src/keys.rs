@@ -26,7 +26,7 @@ const FIRST_CAPACITY: usize = 1 << 10;
 /// Slots that move over in one round of upkeep …
 const MOVED_BY_MAINTAIN: usize = 4 << 10;
 /// … and with each new key, so that a table without upkeep is ready in time too.
-const MOVED_BY_INSERT: usize = 4;
+const MOVED_BY_INSERT: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Table {
@@ -108,7 +108,10 @@ impl Keys {
             self.grow(); // Only where nobody calls `maintain`.
         }
         self.young.insert([hash(scoped), place.tender + 1, u32::from(place.lot), place.index]);
-        self.advance(MOVED_BY_INSERT);
+        // A part of the room is left to upkeep; then every new key helps.
+        if self.old.is_some() && self.young.used > self.young.slots.len() / 4 {
+            self.advance(MOVED_BY_INSERT);
+        }
     }
 
     /// Grows the table in time, between batches.

@@ -296,13 +296,18 @@ impl Lot {
         self.rules.reserve.is_none_or(|reserve| price <= reserve.price)
     }
 
+    /// What readers may see of the lead.
+    pub(crate) fn lead_face(&self) -> Option<(Price, BidderNumber)> {
+        self.book.lead().map(|(bidder, slot)| (slot.price, bidder))
+    }
+
     pub(crate) fn face(&self) -> Face {
         Face {
             stage: self.stage,
             opens_at: self.opens_at(),
             closes_at: self.closes_at(),
             extensions: self.extensions,
-            lead: self.book.lead().map(|(bidder, slot)| (slot.price, bidder)),
+            lead: self.lead_face(),
             bidder_count: self.book.len(),
             reserve_met: self.reserve_met(),
         }

@@ -9,9 +9,9 @@ use wincode::{SchemaRead, SchemaWrite};
 use crate::deadlines::{Deadlines, Due};
 use crate::lot::Face;
 use crate::{
-    Access, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef, BidderStatus, Event, Key,
-    LogTime, Lot, LotStage, OrganisationId, Price, Refusal, RequestId, RuleError, Rules, Sink, Step, TenderAnswer,
-    TenderId, TenderSpec, TenderStage, Text, VoidAnswer,
+    Access, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef, BidderStatus, Changed, Event,
+    Key, LogTime, Lot, LotStage, OrganisationId, Price, Refusal, RequestId, RuleError, Rules, Sink, Step,
+    TenderAnswer, TenderId, TenderSpec, TenderStage, Text, VoidAnswer,
 };
 
 /// One procurement event of one buyer.
@@ -247,10 +247,22 @@ impl Tender {
         events: SmallVec<[Event; 2]>,
         flow: &mut Flow<'_, S>,
     ) {
-        self.lots[lot].seq += 1;
-        let lot = &self.lots[lot];
-        let step = Step { lot: lot.id, seq: lot.seq, at: flow.at, events, changed: lot.changed(before, board) };
-        flow.sink.step(self, lot, &step);
+        let changed = self.lots[lot].changed(before, board);
+        self.step_changed(lot, changed, events, flow);
+    }
+
+    /// Counts the step that changed these fields, and tells it.
+    pub(crate) fn step_changed<S: Sink>(
+        &mut self,
+        lot: usize,
+        changed: Changed,
+        events: SmallVec<[Event; 2]>,
+        flow: &mut Flow<'_, S>,
+    ) {
+        let it = &mut self.lots[lot];
+        it.seq += 1;
+        let step = Step { lot: it.id, seq: it.seq, at: flow.at, events, changed };
+        flow.sink.step(self, &self.lots[lot], &step);
     }
 
     /// Draws the tender's stage from those of its lots, once it has opened.

@@ -5,9 +5,9 @@
 
 use std::io;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, after, bounded, never};
+use crossbeam::channel::{Receiver, Sender, at, bounded, never};
 use crossbeam::select;
 use tracing::{error, info, warn};
 
@@ -134,6 +134,7 @@ fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>) {
     // When nobody listens any more, what was handed over is still made durable.
     let tell = |event| events.send(event).unwrap_or(());
     let mut read_only = false;
+    let mut retry_at = None;
     loop {
         if log.read_only() != read_only {
             read_only = log.read_only();
@@ -145,7 +146,9 @@ fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>) {
                 tell(LogEvent::Writable);
             }
         }
-        let retry = if log.is_full() { after(RETRY) } else { never() };
+        // A point in time, not a pause: ticks that come more often must not put it off for ever.
+        retry_at = log.is_full().then(|| retry_at.unwrap_or_else(|| Instant::now() + RETRY));
+        let retry = retry_at.map_or_else(never, at);
         let made = log.made();
         let failed = select! {
             recv(given) -> order => match order {
@@ -169,7 +172,10 @@ fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>) {
                 Ok(made) => failure(log.accept(made)),
                 Err(_) => Some(io::Error::other("the helper that makes segments ready is gone")),
             },
-            recv(retry) -> _ => failure(log.retry()),
+            recv(retry) -> _ => {
+                retry_at = None;
+                failure(log.retry())
+            },
         };
         if let Some(error) = failed {
             error!("The log stops for ever: {error}");

@@ -304,6 +304,23 @@ pub(crate) fn record_at<'a>(
     offset: usize,
     limit: usize,
 ) -> Option<Record<'a>> {
+    let (fields, kind, end) = plausible_at(bytes, header, offset, limit)?;
+    let record = &bytes[offset..end];
+    if stored_checksum(record) != record_checksum(record, header.generation, offset as u32) {
+        return None;
+    }
+    let start = offset + RECORD_HEADER;
+    let payload = &bytes[start..start + fields.length as usize];
+    Some(Record { offset, header: fields, kind, payload })
+}
+
+/// What may be a record, and where it would end; its checksum is not looked at.
+fn plausible_at(
+    bytes: &[u8],
+    header: &SegmentHeader,
+    offset: usize,
+    limit: usize,
+) -> Option<(RecordHeader, Kind, usize)> {
     if offset + RECORD_HEADER > limit {
         return None;
     }
@@ -314,16 +331,7 @@ pub(crate) fn record_at<'a>(
         && (SEGMENT_HEADER..=offset).contains(&synced)
         && synced.is_multiple_of(ALIGN);
     let end = offset.checked_add(record_len(fields.length as usize))?;
-    if !plausible || end > limit {
-        return None;
-    }
-    let record = &bytes[offset..end];
-    if stored_checksum(record) != record_checksum(record, header.generation, offset as u32) {
-        return None;
-    }
-    let start = offset + RECORD_HEADER;
-    let payload = &bytes[start..start + fields.length as usize];
-    Some(Record { offset, header: fields, kind, payload })
+    (plausible && end <= limit).then_some((fields, kind, end))
 }
 
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -332,25 +340,79 @@ static ZEROS: [u8; 4096] = [0; 4096];
 fn follows(bytes: &[u8], header: &SegmentHeader, place: usize, limit: usize) -> Follows {
     let mut follows = Follows::Nothing;
     let mut offset = place + ALIGN;
+    // Payloads are chosen by clients. One full of what looks like long records must not make a start take for ever:
+    // beyond this many bytes, checksums are taken from those of all prefixes.
+    let mut budget = 8 * bytes.len();
+    let mut prefixes = None;
     while offset + RECORD_HEADER <= limit {
         // Most of a segment is zeros: pages of them are passed at once.
         if bytes.get(offset..offset + ZEROS.len()) == Some(&ZEROS[..]) {
             offset += ZEROS.len();
             continue;
         }
-        if u64_at(bytes, offset) == 0 {
-            offset += ALIGN;
-            continue;
-        }
-        if let Some(record) = record_at(bytes, header, offset, limit) {
-            if record.header.synced as usize > place {
-                return Follows::LaterFlush;
+        if let Some((fields, _, end)) = plausible_at(bytes, header, offset, limit) {
+            let record = &bytes[offset..end];
+            let computed = if record.len() <= budget {
+                budget -= record.len();
+                record_checksum(record, header.generation, offset as u32)
+            } else {
+                let prefixes = prefixes.get_or_insert_with(|| Prefixes::new(bytes, place, limit));
+                prefixes.record_checksum(bytes, header.generation, offset, end)
+            };
+            if computed == stored_checksum(record) {
+                if fields.synced as usize > place {
+                    return Follows::LaterFlush;
+                }
+                follows = Follows::SameFlush;
             }
-            follows = Follows::SameFlush;
         }
         offset += ALIGN;
     }
     follows
+}
+
+/// The checksums of all beginnings of a range, from which that of any part follows in a few steps.
+struct Prefixes {
+    start: usize,
+    crcs: Vec<u32>,
+    /// For each power of two, what that many words of zeros behind it make of each bit of a checksum.
+    shifts: Vec<[u32; 32]>,
+}
+
+impl Prefixes {
+    fn new(bytes: &[u8], start: usize, end: usize) -> Self {
+        let words = (end - start) / ALIGN;
+        let mut crcs = Vec::with_capacity(words + 1);
+        let mut crc = 0;
+        crcs.push(crc);
+        for word in bytes[start..end].chunks_exact(ALIGN) {
+            crc = crc32c::crc32c_append(crc, word);
+            crcs.push(crc);
+        }
+        let powers = usize::BITS - words.leading_zeros();
+        let shift = |power: u32| std::array::from_fn(|bit| crc32c::crc32c_combine(1 << bit, 0, ALIGN << power));
+        Self { start, crcs, shifts: (0..powers).map(shift).collect() }
+    }
+
+    /// What `words` words behind it make of a checksum, up to their own.
+    fn shift(&self, mut crc: u32, words: usize) -> u32 {
+        for (power, shift) in self.shifts.iter().enumerate() {
+            if words >> power & 1 == 1 {
+                let bits = shift.iter().enumerate().filter(|(bit, _)| crc >> bit & 1 == 1);
+                crc = bits.fold(0, |sum, (_, part)| sum ^ part);
+            }
+        }
+        crc
+    }
+
+    /// As [`record_checksum`] of the record from `offset` to `end`.
+    fn record_checksum(&self, bytes: &[u8], generation: u64, offset: usize, end: usize) -> u32 {
+        let at = |offset: usize| self.crcs[(offset - self.start) / ALIGN];
+        // Behind the checksum itself come four bytes and then whole words.
+        let words = offset + ALIGN;
+        let head = record_checksum(&bytes[offset..words], generation, offset as u32);
+        self.shift(head ^ at(words), (end - words) / ALIGN) ^ at(end)
+    }
 }
 
 struct End {
@@ -574,5 +636,61 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HistoryId;
+    use crate::format::seal_record;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            cluster: 1,
+            history: HistoryId(2),
+            sequence: 1,
+            generation: 0x1234_5678_9ABC_DEF0,
+            segment_bytes: 1 << 20,
+            shards: 3,
+        }
+    }
+
+    /// A megabyte of what looks like records that reach to its end.
+    fn hostile() -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let mut offset = SEGMENT_HEADER;
+        while offset + RECORD_HEADER <= bytes.len() {
+            let length = (bytes.len() - offset - RECORD_HEADER) as u32;
+            let fields = RecordHeader { length, index: 1, term: 1, synced: 4096, shard: 1, kind: 1, schema: 1 };
+            fields.encode(&mut bytes[offset..]);
+            offset += RECORD_HEADER;
+        }
+        bytes
+    }
+
+    #[test]
+    fn checksums_from_prefixes_are_those_of_records() {
+        let bytes = hostile();
+        let prefixes = Prefixes::new(&bytes, SEGMENT_HEADER, bytes.len());
+        for (offset, end) in [(4096, 4128), (4104, 9000), (8192, 1 << 20), (500_000, 500_032)] {
+            let expected = record_checksum(&bytes[offset..end], 77, offset as u32);
+            assert_eq!(prefixes.record_checksum(&bytes, 77, offset, end), expected, "{offset} to {end}");
+        }
+    }
+
+    #[test]
+    fn a_payload_full_of_long_lookalikes_hides_no_record() {
+        let mut bytes = hostile();
+        let limit = bytes.len();
+        assert_eq!(follows(&bytes, &header(), SEGMENT_HEADER, limit), Follows::Nothing);
+        let offset = limit - 64;
+        for (synced, expected) in [(4096, Follows::SameFlush), (8192, Follows::LaterFlush)] {
+            let record = &mut bytes[offset..];
+            let fields = RecordHeader { length: 32, index: 9, term: 1, synced, shard: 1, kind: 1, schema: 1 };
+            fields.encode(record);
+            seal_record(record, header().generation, offset as u32, synced);
+            assert_eq!(follows(&bytes, &header(), SEGMENT_HEADER, limit), expected);
+        }
     }
 }

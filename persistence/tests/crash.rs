@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use common::*;
 use engine::{Command, Entry};
 use persistence::faulty::{Crash, FaultyDisk};
-use persistence::{Chains, ChainsPart, Head, Last, Log, OpenError, Part, Recovered, Section};
+use persistence::{
+    Batch, Chains, ChainsPart, Head, Last, Log, LogEvent, LogThread, OpenError, Part, Recovered, Section,
+};
 
 /// What a client of the log believes.
 #[derive(Clone, Default)]
@@ -260,4 +262,44 @@ fn secret_parts_are_never_on_the_disk_in_clear() {
         public |= contains(&bytes, "xxxx");
     }
     assert!(public, "the search finds what is public");
+}
+
+/// The same promise with the log's own threads, whose order nobody plans.
+#[test]
+fn what_the_thread_answered_survives_a_power_cut() {
+    let mut failed = 0;
+    for operation in (20..400).step_by(5) {
+        let disk = FaultyDisk::new();
+        let (log, recovered) = open(&disk).expect("opened");
+        disk.plan(|faults| faults.crash_at = Some(faults.operations + operation));
+        let thread = LogThread::spawn(log).expect("spawned");
+        let mut acked = 0;
+        let mut batch = Batch::new();
+        for index in 1..=120 {
+            let next = entry(index, vec![bid(index, 2_000)]);
+            batch.push_entry(1, 1, &next, &recovered.sealer).expect("encoded");
+            batch.ticket = index;
+            if thread.submit(std::mem::take(&mut batch)).is_err() {
+                break;
+            }
+            match thread.events().recv().expect("an answer") {
+                LogEvent::Flushed { batch: back } => (acked, batch) = (back.ticket, back),
+                LogEvent::Failed { .. } => {
+                    failed += 1;
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(thread);
+        disk.restart(if operation % 2 == 0 { Crash::Lost } else { Crash::Random(operation) });
+        let (_log, again) = open(&disk).unwrap_or_else(|error| panic!("operation {operation}: {error}"));
+        let found = replay(&again);
+        assert!(found.len() as u64 >= acked, "operation {operation}: {acked} answered, {} found", found.len());
+        for (number, (shard, entry)) in found.iter().enumerate() {
+            let index = number as u64 + 1;
+            assert_eq!((*shard, entry.index, &entry.commands[0]), (1, index, &bid(index, 2_000)));
+        }
+    }
+    assert!(failed > 20, "the power went {failed} times only");
 }

@@ -507,7 +507,6 @@ impl RulesBody {
         let scale_wanted = self.price_scale.unwrap_or(i64::from(currency_exponent));
         self.price_scale = Some(scale_wanted);
         self.min_bidders.get_or_insert(if open_access { 0 } else { 1 });
-        self.max_weight_sum.get_or_insert(DecimalText(Decimal { mantissa: 30, scale: 2 }));
         if let Some(rounds) = &mut self.rounds {
             rounds.announce_s.get_or_insert(rounds.pause_s);
         }

@@ -60,7 +60,7 @@ fn what_was_left_out_comes_back_with_its_default() {
                      "max_count": null, "max_total_s": null, "scope": "lot"},
         "visibility": {"lead": "always", "rank": true, "board": false, "light": false, "adjustments": false, "bidder_count": true},
         "near_percent": "3", "prebid": "none", "auto_bid": false, "award": "manual", "decision_s": null, "outage_grace_s": 120,
-        "max_view_age": null, "all_or_nothing": false, "features": [], "max_weight_sum": "0.30"
+        "max_view_age": null, "all_or_nothing": false, "features": [], "max_weight_sum": null
     });
     assert_eq!(rules, &wanted);
 }
@@ -217,5 +217,44 @@ proptest! {
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\":,a-z0-9.`~/-]{0,80}") {
         let _ = TenderBody::parse(&bytes);
         let _ = TenderBody::parse(text.as_bytes());
+    }
+}
+
+/// Whether the engine takes this specification.
+fn is_valid(spec: TenderSpec) -> Result<(), String> {
+    use engine::{Action, Answer, Command, Engine, Entry, Envelope, Reply, Sink, TenderId};
+    #[derive(Default)]
+    struct Said(Option<Answer>);
+    impl Sink for Said {
+        fn reply(&mut self, _: usize, reply: &Reply) {
+            self.0 = Some(reply.answer.clone());
+        }
+    }
+    let action = Action::CreateTender { tender: TenderId::new(1 << 70), spec: Box::new(spec) };
+    let commands = vec![Command { envelope: Envelope::default(), action, secret: None }];
+    let mut said = Said::default();
+    Engine::new().apply(&Entry { index: 1, commands }, &mut said);
+    match said.0 {
+        Some(Answer::Tender(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+#[test]
+fn what_an_answer_tells_may_be_sent_again() {
+    let rules = [
+        r#"{"format":"english","duration_s":60}"#,
+        r#"{"format":"english","duration_s":60,"improvement":"free","guard_percent":null}"#,
+        r#"{"format":"english","duration_s":60,"improvement":"lead","decrement":{"kind":"percent","value":"0.5"}}"#,
+        r#"{"format":"english","duration_s":60,"improvement":"own_and_buffer","buffer":{"front":"1","back":"0"}}"#,
+        r#"{"format":"english","duration_s":60,"price_scale":0,"tick":"5","max_step":"50","ceiling":"100","floor":"10"}"#,
+        r#"{"format":"english","duration_s":60,"decrement":{"kind":"table","rows":[{"from":"0","step":"1"}]},"max_bids":3}"#,
+        r#"{"format":"english","duration_s":60,"overtime":{"window_s":5,"length_s":5},"award":"automatic","reserve":{"price":"9","shown":true}}"#,
+    ];
+    for rules in rules {
+        let spec = small(rules);
+        assert_eq!(is_valid(spec.clone()), Ok(()), "{rules}");
+        let again = through_json(&TenderBody::filled(&spec));
+        assert_eq!(is_valid(again), Ok(()), "the echo of {rules}");
     }
 }

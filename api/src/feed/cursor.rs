@@ -12,10 +12,11 @@ use super::window::{LotFeed, Missed};
 use crate::body::IdText;
 use crate::render::{self, Audience, StateBody, You};
 
-/// Frames that are taken from a window at once; more are taken when these are on their way.
-const FRAMES_MAX: usize = 256;
+/// Frames that are taken from a window at once; more are taken when these are on their way. What is taken outlives the
+/// window while a reader stalls, so it is little.
+const FRAMES_MAX: usize = 64;
 /// Bytes of frames that are taken at once.
-const BYTES_MAX: usize = 64 << 10;
+const BYTES_MAX: usize = 16 << 10;
 /// Who reads on a connection, and how patiently it is served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Service<'a> {

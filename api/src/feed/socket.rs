@@ -27,8 +27,10 @@ use crate::body::{IdText, TimeText};
 use crate::node::Stamp;
 use crate::rest::tokens::{Caller, TokenError};
 
-/// Bytes of frames that are collected before they are written.
-const BATCH_BYTES: usize = 128 << 10;
+/// Bytes of frames that are collected before they are written: what a stalled reader costs beside its buffers.
+const BATCH_BYTES: usize = 32 << 10;
+/// Characters of a client's name that are logged.
+const CLIENT_MAX: usize = 100;
 /// Requests that could not be understood, on one socket.
 const ERRORS_MAX: u32 = 50;
 /// In the last part of a lot, heartbeats come faster.
@@ -352,6 +354,7 @@ impl Connection {
         }
         self.greeted = true;
         if let Some(client) = &hello.client {
+            let client: String = client.chars().take(CLIENT_MAX).collect();
             tracing::debug!(conn = self.id, client, "A feed says hello");
         }
         let mut subs = Vec::with_capacity(hello.resume.len());
@@ -542,7 +545,10 @@ impl Connection {
             next = next.min(until(if warned { end_at } else { warn_at }));
         }
         if let Some(told) = self.drain_told {
-            next = next.min(told + DRAIN_PAUSE).min(self.feed.drain_deadline().unwrap_or(told));
+            // Behind the pause the last answer wakes the connection, and only the deadline is left to wait for.
+            let paused = Instant::now() < told + DRAIN_PAUSE;
+            let deadline = self.feed.drain_deadline().unwrap_or(told);
+            next = next.min(if paused { (told + DRAIN_PAUSE).min(deadline) } else { deadline });
         }
         next.max(Instant::now() + Duration::from_millis(1))
     }

@@ -271,13 +271,8 @@ impl LotFeed {
         // Before anybody looks: what comes from now on is marked anew.
         self.0.queued.store(false, Ordering::Release);
         self.0.changed.notify_waiters();
-        let mut readers = self.readers();
-        readers.turn = readers.turn.wrapping_add(1);
-        for list in [&readers.bidders, &readers.others] {
-            let first = if list.is_empty() { 0 } else { readers.turn % list.len() };
-            for lane in list[first..].iter().chain(&list[..first]) {
-                lane.wake();
-            }
+        for lane in self.readers().next_turn() {
+            lane.wake();
         }
     }
 
@@ -345,9 +340,42 @@ impl Framed {
 }
 
 impl Readers {
+    /// All readers in the order of the next turn: bidders before others, each beginning with another one than before.
+    fn next_turn(&mut self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.turn = self.turn.wrapping_add(1);
+        [&self.bidders, &self.others].into_iter().flat_map(|list| {
+            let first = if list.is_empty() { 0 } else { self.turn % list.len() };
+            list[first..].iter().chain(&list[..first])
+        })
+    }
+
     fn remove(&mut self, lane: &Arc<Lane>) {
         for list in [&mut self.bidders, &mut self.others] {
             list.retain(|other| other.number != lane.number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bidders_come_before_others_and_nobody_is_always_first() {
+        let lane = |number| Arc::new(Lane::new(number));
+        let mut readers =
+            Readers { bidders: vec![lane(1), lane(2), lane(3)], others: vec![lane(4), lane(5)], turn: 0 };
+        let turns: Vec<Vec<u64>> = (0..6).map(|_| readers.next_turn().map(|lane| lane.number).collect()).collect();
+        for turn in &turns {
+            let mut bidders = turn[..3].to_vec();
+            bidders.sort_unstable();
+            assert_eq!(bidders, [1, 2, 3], "{turn:?}");
+        }
+        let firsts: Vec<u64> = turns.iter().map(|turn| turn[0]).collect();
+        assert_eq!(firsts, [2, 3, 1, 2, 3, 1]);
+        let firsts: Vec<u64> = turns.iter().map(|turn| turn[3]).collect();
+        assert_eq!(firsts, [5, 4, 5, 4, 5, 4]);
+        readers.remove(&lane(2));
+        assert_eq!(readers.next_turn().count(), 4);
     }
 }

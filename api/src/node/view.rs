@@ -74,7 +74,9 @@ impl ViewShard {
                 // A lot has a feed from its first day, so that its buyer can watch the draft.
                 Action::CreateTender { tender, .. } | Action::UpdateTender { tender, .. } => {
                     for lot in engine.tender(*tender).into_iter().flat_map(Tender::lots) {
-                        self.feeds.entry(lot.id).or_insert_with(|| self.hub.lot_feed(lot.seq));
+                        let feed = self.feeds.entry(lot.id).or_insert_with(|| self.hub.lot_feed(lot.seq));
+                        // A draft changes without a step.
+                        self.hub.touched(feed);
                     }
                 }
                 // What a bidder may do changes without a step.

@@ -208,9 +208,9 @@ impl Call<'_> {
     /// # Errors
     /// As [`Call::submit`].
     pub async fn submit_command(&mut self, command: Command) -> Result<Reply, Problem> {
-        // A token may have ended while the body was on its way.
-        if self.caller.as_ref().is_some_and(|caller| caller.expires_at <= self.app.node.now()) {
-            return Err(Code::TokenExpired.problem("Refresh the token at /v1/auth/refresh."));
+        // The token, or the sign-in, may have ended while the body was on its way.
+        if let Some(caller) = &self.caller {
+            self.app.still_in(caller).map_err(super::not_signed_in)?;
         }
         let stamp = self.stamp.take().unwrap_or_else(|| self.app.node.stamp());
         let reply = self.app.node.submit(stamp, command).await.map_err(not_decided)?;

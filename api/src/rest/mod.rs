@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use axum::http::{Method, Response};
@@ -81,6 +82,15 @@ impl App {
         view.accounts(|accounts| resolve(accounts, &proven)).ok_or(TokenError::Invalid)
     }
 
+    /// Whether the sign-in of `caller` still runs and the token has not ended, as far as the view knows.
+    pub fn still_in(&self, caller: &Caller) -> Result<(), TokenError> {
+        if caller.expires_at <= self.node.now() {
+            return Err(TokenError::Expired);
+        }
+        let runs = self.node.view().accounts(|accounts| accounts.session(caller.session).is_some());
+        if runs { Ok(()) } else { Err(TokenError::Invalid) }
+    }
+
     /// A keyed hash of the sender's address, so that the log can be searched for one but not read for all.
     pub fn source(&self, peer: Option<serve::Peer>, headers: &HeaderMap) -> u64 {
         let forwarded = headers.get("x-forwarded-for");
@@ -123,6 +133,8 @@ fn resolve(accounts: &Accounts, proven: &Proven) -> Option<Caller> {
     })
 }
 
+type Params = Result<RawPathParams, RawPathParamsRejection>;
+
 /// The routes of the table, with what any path answers that is not in it.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
@@ -140,8 +152,12 @@ pub fn router(app: Arc<App>) -> Router {
                 Verb::Patch => MethodFilter::PATCH,
                 Verb::Delete => MethodFilter::DELETE,
             };
-            let handler = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| {
-                handle(app, route, params, request)
+            let handler = move |State(app): State<Arc<App>>, params: Params, request: Request| async move {
+                match params {
+                    Ok(params) => handle(app, route, params, request).await,
+                    // What is no UTF-8 is the name of nothing.
+                    Err(_) => not_found(request).await,
+                }
             };
             methods = methods.on(filter, handler);
         }
@@ -255,10 +271,13 @@ async fn caller(app: &App, route: &Route, headers: &HeaderMap) -> Result<Option<
         return Ok(None);
     }
     let Some(token) = bearer(headers)? else { return Ok(None) };
-    match app.authenticate(token).await {
-        Ok(caller) => Ok(Some(caller)),
-        Err(TokenError::Expired) => Err(Code::TokenExpired.problem("Refresh the token at /v1/auth/refresh.")),
-        Err(TokenError::Invalid) => Err(Code::TokenInvalid.problem("Sign in at /v1/auth/token.")),
+    app.authenticate(token).await.map(Some).map_err(not_signed_in)
+}
+
+fn not_signed_in(error: TokenError) -> Problem {
+    match error {
+        TokenError::Expired => Code::TokenExpired.problem("Refresh the token at /v1/auth/refresh."),
+        TokenError::Invalid => Code::TokenInvalid.problem("Sign in at /v1/auth/token."),
     }
 }
 
@@ -348,10 +367,13 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Prob
 }
 
 fn check_media_type(route: &Route, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-    let Some(value) = headers.get("content-type") else { return Ok(()) };
     if body.is_empty() {
         return Ok(());
     }
+    if headers.get("content-encoding").is_some_and(|coding| coding != "identity") {
+        return Err(Code::UnsupportedMediaType.problem("Send the body without a Content-Encoding."));
+    }
+    let Some(value) = headers.get("content-type") else { return Ok(()) };
     let named = value.to_str().unwrap_or("");
     let media = named.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let patch = route.verb == Verb::Patch && media == "application/merge-patch+json";

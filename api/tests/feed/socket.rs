@@ -232,6 +232,44 @@ async fn a_bid_is_answered_before_its_step_and_with_its_seq() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_come_before_their_steps_however_many_are_under_way() {
+    let (server, lot, _, [a, b]) = market(FeedOptions::default()).await;
+    let bidding = [a, b].map(|person| {
+        let server = server.handle();
+        tokio::spawn(async move {
+            let mut client = server.hello(Some(&person)).await;
+            client.sub(lot).await;
+            let mut bids = std::collections::BTreeMap::new();
+            let (mut answered, mut last) = (std::collections::BTreeSet::new(), 2);
+            for round in 0..6 {
+                for bid in 0..30 {
+                    let units = 90_000 - round * 30 - bid;
+                    let price = format!("{}.{:02}", units / 100, units % 100);
+                    let place = json!({ "lot": lot_text(lot), "cid": format!("{units}"), "price": price });
+                    bids.insert(client.send("bid.place", place).await, price);
+                }
+                while !bids.is_empty() {
+                    let frame = client.next().await;
+                    if let Some(price) = frame["re"].as_u64().and_then(|re| bids.remove(&re)) {
+                        assert_eq!(frame["ok"]["price"], price, "{frame}");
+                        assert!(frame["ok"]["seq"].as_u64() > Some(last), "the step was not seen before: {frame}");
+                        answered.insert(frame["ok"]["seq"].as_u64().expect("a seq"));
+                    } else if frame["p"] == "upd" {
+                        assert_eq!(frame["seq"], last + 1);
+                        last += 1;
+                    }
+                }
+            }
+            answered
+        })
+    });
+    let [a, b] = bidding;
+    let mut seqs = a.await.expect("in order");
+    seqs.extend(b.await.expect("in order"));
+    assert_eq!(seqs.into_iter().collect::<Vec<_>>(), (3..=362).collect::<Vec<u64>>(), "each bid is one step");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_say_what_would_have_been_taken() {
     let (server, lot, _, [a, _]) = market(FeedOptions::default()).await;
     let stranger = server.sign_up("stranger", OrganisationKind::Supplier).await;
@@ -411,6 +449,10 @@ async fn the_end_of_a_sign_in_ends_its_sockets_at_once() {
     late.send("hello", json!({ "token": a.token })).await;
     assert_eq!(late.closed().await, Some(4001), "its token is worth nothing any more");
 
+    // A refresh token that is shown twice ends the whole sign-in.
+    assert!(server.show_wrong_refresh_token(&elsewhere).await);
+    assert_eq!(other.closed().await, Some(4003));
+
     let auditor = server.add_auditor(&buyer).await;
     let mut member = server.hello(Some(&auditor)).await;
     let mut admin = server.hello(Some(&buyer)).await;
@@ -456,7 +498,7 @@ async fn a_token_that_ends_takes_bids_with_it_and_reading_a_little_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_whose_token_has_ended_is_closed_after_the_grace() {
     // The ends of tokens are whole seconds: this one ended one to two seconds ago.
-    let timings = Timings { grace: Duration::from_secs(3), ..Timings::default() };
+    let timings = Timings { grace: Duration::from_secs(4), ..Timings::default() };
     let (server, _, _, [a, _]) = market(FeedOptions { timings, ..FeedOptions::default() }).await;
     let over = Person { token: ending(&server, &a, -1_000), ..a.clone() };
     let mut client = server.hello(Some(&over)).await;
@@ -541,7 +583,7 @@ async fn heartbeats_hurry_in_the_last_two_minutes_of_a_lot() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_answer_pings_is_dropped() {
-    let timings = Timings { ping: Duration::from_millis(300), ..Timings::default() };
+    let timings = Timings { ping: Duration::from_millis(500), ..Timings::default() };
     let (server, _, _, [a, b]) = market(FeedOptions { timings, ..FeedOptions::default() }).await;
     // This one answers, because it reads.
     let mut alive = server.hello(Some(&a)).await;

@@ -218,6 +218,31 @@ async fn the_first_own_bid_shows_the_lead_where_the_rules_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_serialised_for_audiences_and_not_for_sockets() {
+    let server = Server::start_with(FeedOptions { limits: Limits::OFF, ..FeedOptions::default() }).await;
+    let buyer = server.sign_up("buyer", OrganisationKind::Buyer).await;
+    let (a, b) = (supplier(&server, "a").await, supplier(&server, "b").await);
+    let lot = server.opened(&buyer, true, &rules(), &[&a, &b]).await;
+    let mut clients = Vec::new();
+    for person in [Some(&a), Some(&b), Some(&buyer), None] {
+        for _ in 0..8 {
+            let mut client = server.hello(person).await;
+            client.sub(lot).await;
+            clients.push(client);
+        }
+    }
+    let before = server.feed.hub().serialisations();
+    for bid in 0..5 {
+        server.bid(&a, lot, &format!("{}.00", 900 - bid)).await;
+    }
+    for client in &mut clients {
+        client.until(|frame| frame["p"] == "upd" && frame["seq"] == 7).await;
+    }
+    let made = server.feed.hub().serialisations() - before;
+    assert_eq!(made, 5 * 2, "the buyer, and everybody who sees the lead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_reaches_the_socket_without_a_step() {
     let server = Server::start().await;
     let buyer = server.sign_up("buyer", OrganisationKind::Buyer).await;
@@ -255,6 +280,15 @@ async fn what_a_bidder_may_do_reaches_it_without_a_step() {
         (&json!(0), &json!("pending")),
         "a buyer sees its draft"
     );
+    let changed = json!({
+        "title": "T", "currency": "SAR", "terms": "Pay in 30 days.", "access": "invited",
+        "lots": [{ "title": "Another title", "rules": { "format": "english", "duration_s": 600, "ceiling": "10.00", "min_bidders": 0 } }],
+    });
+    let spec = api::body::TenderBody::parse(changed.to_string().as_bytes()).expect("valid").to_spec();
+    server.act(&buyer, Action::UpdateTender { tender, spec: Box::new(spec), version: 1 }).await;
+    watching.push("resync").await;
+    let draft = watching.push("snap").await;
+    assert_eq!((&draft["seq"], &draft["state"]["title"]), (&json!(0), &json!("Another title")));
     server.act(&buyer, Action::Publish { tender }).await;
     server.act(&buyer, Action::Start { tender }).await;
     let mut client = server.hello(Some(&a)).await;
@@ -368,7 +402,7 @@ async fn who_falls_off_the_window_gets_the_present_and_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocked_write_ends_the_socket_and_delays_nobody() {
-    let timings = Timings { write: Duration::from_millis(300), ..Timings::default() };
+    let timings = Timings { write: Duration::from_secs(2), ..Timings::default() };
     let server = Server::start_timed(timings).await;
     let (lot, bidders) = crowded(&server, 40).await;
     let mut stalled = server.hello(Some(&bidders[0])).await;

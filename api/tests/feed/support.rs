@@ -181,6 +181,21 @@ impl Server {
         self.account(Self::envelope(admin), AccountAction::RemoveMember { user }, None).await;
     }
 
+    /// Exchanges a refresh token that was used before; true if that is refused.
+    pub async fn show_wrong_refresh_token(&self, person: &Person) -> bool {
+        let mut token = [0; 32];
+        token[..16].copy_from_slice(&person.session.0.to_be_bytes());
+        let expires_at = self.node.now().plus_ms(1_000_000);
+        let mut refused = false;
+        for next in [[8; 32], [9; 32]] {
+            let refresh = AccountAction::Refresh { token, next, expires_at };
+            let envelope = Self::envelope(person);
+            let reply = self.submit(envelope, Action::Account(refresh), None).await;
+            refused = matches!(reply.answer, Answer::Refused(_));
+        }
+        refused
+    }
+
     pub async fn log_out(&self, person: &Person) {
         self.account(Self::envelope(person), AccountAction::CloseSession, None).await;
     }

@@ -131,6 +131,8 @@ async fn paths_and_methods_that_are_not_there() {
         "/v1/lots/x/bids/y/receipt",
         "/livez",
         "/%2e%2e/etc/passwd",
+        "/v1/lots/%ff",
+        "/v1/tenders/%c0%ae",
         "/v1//tenders",
     ] {
         let error = client.get(path).await.refused(404, "not_found");
@@ -171,6 +173,9 @@ async fn sizes_and_types_of_bodies() {
             .await
             .refused(415, "unsupported_media_type");
     }
+    raw_post(&buyer, "/v1/tenders", &text, &[("content-encoding", "gzip")])
+        .await
+        .refused(415, "unsupported_media_type");
     for media in ["application/json", "Application/JSON; charset=utf-8"] {
         raw_post(&buyer, "/v1/tenders", &text, &[("content-type", media)]).await.expect(201);
     }

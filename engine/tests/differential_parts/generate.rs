@@ -52,6 +52,12 @@ impl Generator {
             return self.repeat(old);
         }
         let (from, ask) = self.ask(twin, first);
+        if matches!(ask, Ask::Takeover { .. })
+            && let Some(deadline) = twin.next_deadline()
+            && self.random.one_in(2)
+        {
+            self.now = self.now.max(deadline);
+        }
         self.requests += 1;
         let mut sent = Sent { at: self.now, from, request: self.requests, key: None, ask };
         if self.random.one_in(3) && !matches!(sent.ask, Ask::Tick | Ask::Takeover { .. }) {
@@ -374,6 +380,11 @@ impl Generator {
             },
             65..70 => lot.plan.ceiling.unwrap_or(some) + shift,
             70..75 => lot.plan.floor.unwrap_or(some) + shift,
+            // Abnormally low, or just not: 30 % below the next, 40 % below the mean.
+            84..88 => match lot.standing.is_empty() {
+                false => random.pick(&lot.standing).price * random.pick(&[6, 7]) / 10 / unit * unit + shift.min(0),
+                true => some / (10 * unit) * 10 * unit,
+            },
             75..78 => lot.plan.reserve.unwrap_or(some) + shift,
             78..80 => some + unit / 10,
             80..82 => random.pick(&[0, -unit, unit, 1]),
