@@ -1,5 +1,6 @@
 //! The admin listener: whether the process lives, whether it is ready, and its metrics. Loopback only; changes nothing.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -44,8 +45,9 @@ pub fn router(app: Arc<App>) -> Router {
 async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let stopping = app.stopping.load(Ordering::Relaxed) || app.node.draining();
     let checks = [
-        ("serving", !app.node.draining(), "the node is about to stop"),
+        ("serving", !stopping, "the node is about to stop"),
         ("view", app.node.read().await.is_ok(), "readers are behind what was answered"),
     ];
     let good = checks.iter().all(|(_, good, _)| *good);

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use axum::Router;
 use engine::{AccountAction, Action, Command, Envelope, RequestId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use uuid::Uuid;
 
 use crate::config::{Config, Limits};
@@ -35,7 +36,9 @@ pub struct Server {
     address: SocketAddr,
     admin_address: SocketAddr,
     stop: watch::Sender<bool>,
-    listeners: Vec<JoinHandle<()>>,
+    listener: JoinHandle<()>,
+    stop_admin: watch::Sender<bool>,
+    admin_listener: JoinHandle<()>,
     upkeep: JoinHandle<()>,
 }
 
@@ -73,10 +76,9 @@ impl Server {
             .merge(web::routes())
             .fallback(rest::not_found);
         let admin_router = admin::router(Arc::clone(&app));
-        let listeners = vec![
-            tokio::spawn(serve::run(listener, router, limits, stopped.clone())),
-            tokio::spawn(serve::run(admin_listener, admin_router, limits, stopped)),
-        ];
+        let listener = tokio::spawn(serve::run(listener, router, limits, stopped));
+        let (stop_admin, stopped_admin) = watch::channel(false);
+        let admin_listener = tokio::spawn(serve::run(admin_listener, admin_router, limits, stopped_admin));
         let upkeep = tokio::spawn(async move {
             let mut turns = tokio::time::interval(UPKEEP);
             loop {
@@ -85,7 +87,7 @@ impl Server {
             }
         });
         tracing::info!(%address, %admin_address, data = %config.data.display(), node = config.node, "Serving");
-        Ok(Self { app, feed, address, admin_address, stop, listeners, upkeep })
+        Ok(Self { app, feed, address, admin_address, stop, listener, stop_admin, admin_listener, upkeep })
     }
 
     /// What every request needs.
@@ -112,19 +114,23 @@ impl Server {
     /// everything that was taken is answered and the log is closed.
     pub async fn stop(self) {
         tracing::info!("Draining");
+        // The admin listener answers to the end: «not ready» is what tells a balancer to look elsewhere.
+        self.app.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         self.feed.drain(DRAIN).await;
-        for listener in self.listeners {
-            if let Err(error) = listener.await {
-                tracing::error!(%error, "A listener ended badly");
-            }
-        }
-        self.upkeep.abort();
+        ended("the listener", self.listener.await);
         let node = self.app.node.clone();
-        if tokio::task::spawn_blocking(move || node.stop()).await.is_err() {
-            tracing::error!("The node ended badly");
-        }
+        ended("the node", tokio::task::spawn_blocking(move || node.stop()).await);
+        self.stop_admin.send_replace(true);
+        ended("the admin listener", self.admin_listener.await);
+        self.upkeep.abort();
         tracing::info!("Stopped");
+    }
+}
+
+fn ended(what: &str, result: Result<(), JoinError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "{what} ended badly");
     }
 }
 
@@ -157,6 +163,7 @@ fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
         passwords: Passwords::new(hashes),
         master,
         trusted_proxies: config.trusted_proxies.iter().map(|address| address.to_canonical()).collect(),
+        stopping: AtomicBool::new(false),
     })
 }
 

@@ -17,6 +17,7 @@ mod tenders;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -60,6 +61,8 @@ pub struct App {
     pub master: hmac::Key,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// The server is about to stop: what is under way goes on, nothing new should be sent here.
+    pub stopping: AtomicBool,
 }
 
 impl App {

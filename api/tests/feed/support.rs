@@ -87,6 +87,7 @@ impl Server {
             passwords: Passwords::new(1),
             master: hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]),
             trusted_proxies: Vec::new(),
+            stopping: false.into(),
         });
         let feed = Feed::new(Arc::clone(&app), hub, options);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");

@@ -178,8 +178,12 @@ async fn a_request_under_way_ends_before_the_server_does() {
         String::from_utf8_lossy(&metrics.body).contains("route=\"/v1/time\"")
     })
     .await;
-    server.stop().await;
+    let admin = server.admin();
+    let stopping = tokio::spawn(server.stop());
+    // The poll holds the server up for two seconds; meanwhile a balancer is told to look elsewhere.
+    crate::support::eventually("not ready", || async { admin.get("/readyz").await.status == 503 }).await;
     assert_eq!(polling.await.expect("an answer").status, 200);
+    stopping.await.expect("it stops");
     let (_, took) = until_closed(&mut idle).await;
     assert!(took < Duration::from_secs(5), "an idle connection is closed at once: {took:?}");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
