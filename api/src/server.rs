@@ -66,7 +66,8 @@ impl Server {
         let feed = Feed::new(Arc::clone(&app), hub, options);
 
         let (stop, stopped) = watch::channel(false);
-        let mut limits = serve::Limits { drain: DRAIN, ..serve::Limits::default() };
+        let proxies = app.trusted_proxies.clone().into();
+        let mut limits = serve::Limits { drain: DRAIN, proxies, ..serve::Limits::default() };
         if config.limits == Limits::Off {
             limits.per_address = None;
         }
@@ -76,7 +77,7 @@ impl Server {
             .merge(web::routes())
             .fallback(rest::not_found);
         let admin_router = admin::router(Arc::clone(&app));
-        let listener = tokio::spawn(serve::run(listener, router, limits, stopped));
+        let listener = tokio::spawn(serve::run(listener, router, limits.clone(), stopped));
         let (stop_admin, stopped_admin) = watch::channel(false);
         let admin_listener = tokio::spawn(serve::run(admin_listener, admin_router, limits, stopped_admin));
         let upkeep = tokio::spawn(async move {

@@ -208,14 +208,7 @@ async fn handle(app: Arc<App>, route: &'static Route, params: RawPathParams, req
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let asked = answer(&app, route, &params, &parts, body, id);
-    let outcome = AssertUnwindSafe(asked).catch_unwind().await;
-    let answered = match outcome {
-        Ok(answered) => answered,
-        Err(_) => {
-            tracing::error!(request = %Uuid::from_u128(id.0), route = route.path, "A handler panicked");
-            Err(Code::Internal.problem(GENERIC))
-        }
-    };
+    let answered = guarded(asked, route, id).await;
     let mut response = answered.unwrap_or_else(|problem| problem.response(id, &path));
     let with_token = parts.headers.contains_key(AUTHORIZATION) || route.policy != routes::Policy::Open;
     finish(&mut response, &parts.headers, id, with_token);
@@ -234,6 +227,18 @@ async fn handle(app: Arc<App>, route: &'static Route, params: RawPathParams, req
         _ => tracing::debug!(%request, name, method, path, status, ms, "Answered"),
     }
     response
+}
+
+/// The last resort: a handler that panics becomes a problem that tells nothing but its id.
+async fn guarded(
+    asked: impl Future<Output = Result<Response<Body>, Problem>>,
+    route: &Route,
+    id: RequestId,
+) -> Result<Response<Body>, Problem> {
+    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(request = %Uuid::from_u128(id.0), route = route.path, "A handler panicked");
+        Err(Code::Internal.problem(GENERIC))
+    })
 }
 
 /// The headers that every answer has.
@@ -389,4 +394,23 @@ fn check_media_type(route: &Route, headers: &HeaderMap, body: &[u8]) -> Result<(
 /// A time as clients read it.
 pub fn time_text(at: LogTime) -> String {
     crate::text::time(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_nothing_but_its_id() {
+        let route = &ROUTES[0];
+        let asked = async { panic!("secret of the inside") };
+        let problem = guarded(asked, route, RequestId(7)).await.expect_err("it panicked");
+        let response = problem.response(RequestId(7), route.path);
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), BODY_MAX).await.expect("a body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!((&body["code"], &body["detail"]), (&"internal".into(), &GENERIC.into()));
+        assert_eq!(body["trace_id"], crate::text::id(7));
+        assert!(!body.to_string().contains("secret"));
+    }
 }

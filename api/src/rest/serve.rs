@@ -32,7 +32,7 @@ const HEAD_MAX: usize = 64 << 10;
 pub struct Peer(pub SocketAddr);
 
 /// What a connection may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// From the first moment, or from the first byte of a later request, to the end of its head.
     pub head: Duration,
@@ -42,6 +42,8 @@ pub struct Limits {
     pub write: Duration,
     /// Connections from one address; `None` lifts the limit.
     pub per_address: Option<usize>,
+    /// Addresses that stand for many clients: trusted proxies. They are not counted by address.
+    pub proxies: Arc<[IpAddr]>,
     /// All connections.
     pub connections: usize,
     /// How long requests may take to end once the server stops.
@@ -55,6 +57,7 @@ impl Default for Limits {
             idle: Duration::from_secs(60),
             write: Duration::from_secs(30),
             per_address: Some(256),
+            proxies: Arc::default(),
             connections: 16_384,
             drain: Duration::from_secs(10),
         }
@@ -89,7 +92,7 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, mut stop
             tracing::debug!(%error, "A connection ended before it began");
             continue;
         }
-        connections.spawn(connection(stream, peer, place, router.clone(), limits, stop.clone()));
+        connections.spawn(connection(stream, peer, place, router.clone(), limits.clone(), stop.clone()));
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -107,7 +110,7 @@ async fn connection(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let pace = Arc::new(Pace::new(limits));
+    let pace = Arc::new(Pace::new(limits.clone()));
     let stream = Guarded { stream, pace: Arc::clone(&pace), stalled: None, _place: place };
     let service = {
         let pace = Arc::clone(&pace);
@@ -166,7 +169,7 @@ impl Doors {
         if this.all.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             return None;
         }
-        if let Some(most) = limits.per_address {
+        if let Some(most) = limits.per_address.filter(|_| !limits.proxies.contains(&address)) {
             let mut counts = this.by_address.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(address).or_default();
             if *count >= most {
@@ -428,5 +431,8 @@ mod tests {
         drop(first);
         assert!(Doors::enter(&doors, ip("192.0.2.1"), &limits).is_some());
         assert_eq!(doors.all.load(Ordering::Relaxed), 3 - 1);
+        let proxies = Arc::from([ip("192.0.2.9")]);
+        let limits = Limits { per_address: Some(1), proxies, ..Limits::default() };
+        let _places = [0; 3].map(|_| Doors::enter(&doors, ip("192.0.2.9"), &limits).expect("many clients"));
     }
 }
