@@ -1,0 +1,113 @@
+//! The demo as somebody sees it who starts it: sign-ins on the terminal that work, robots that bid against each other,
+//! the same tender after a restart, and a clean end.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{Client, sign_in};
+
+/// How long the demo may take to tell of its tender, and its robots to bid, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PASSWORD: &str = "practice makes perfect";
+
+struct Demo {
+    child: Child,
+    client: Client,
+    /// What it said up to the address of its tender.
+    said: Vec<String>,
+    tender: String,
+}
+
+impl Demo {
+    fn start(folder: &Path) -> Self {
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_reversetender"))
+            .args(["demo", "--admin-listen", "127.0.0.1:0", "--listen", &address.to_string()])
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the demo starts");
+        let mut said = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+            let line = line.expect("text");
+            let tender = line.split_once("/tenders/").map(|(_, id)| id.to_owned());
+            said.push(line);
+            if let Some(tender) = tender {
+                return Self { child, client: Client { address, token: None }, said, tender };
+            }
+        }
+        panic!("the demo ended: {said:#?}");
+    }
+
+    /// Sends the signal that an operator sends, and answers the exit status.
+    fn stop(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn robots_bid_against_each_other_and_a_restart_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = Demo::start(folder.path());
+    let text = demo.said.join("\n");
+    for words in ["buyer@demo.example", "supplier@demo.example", PASSWORD, "data-demo"] {
+        assert!(text.contains(words), "it says {words}: {text}");
+    }
+    sign_in(&demo.client, "supplier@demo.example", PASSWORD).await;
+    let (token, _) = sign_in(&demo.client, "buyer@demo.example", PASSWORD).await;
+    let buyer = demo.client.with_token(&token);
+    let tender = buyer.get(&format!("/v1/tenders/{}", demo.tender)).await.expect(200);
+    let lots = tender["lots"].as_array().expect("lots");
+    assert_eq!((tender["stage"].as_str(), lots.len()), (Some("open"), 3));
+    let path = format!("/v1/lots/{}", lots[0]["id"].as_str().expect("an id"));
+    let end = Instant::now() + PATIENCE;
+    let bids = loop {
+        let state = buyer.get(&path).await.expect(200);
+        let bids = state["state"]["board"].as_array().map_or(0, Vec::len);
+        if bids >= 2 {
+            break bids;
+        }
+        assert!(Instant::now() < end, "the robots do not bid: {state}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let id = demo.tender.clone();
+    assert_eq!(demo.stop(), Some(0));
+
+    let demo = Demo::start(folder.path());
+    assert_eq!(demo.tender, id, "it goes on where it was");
+    let (token, _) = sign_in(&demo.client, "buyer@demo.example", PASSWORD).await;
+    let state: Value = demo.client.with_token(&token).get(&path).await.expect(200);
+    assert!(state["state"]["board"].as_array().is_some_and(|board| board.len() >= bids), "{state}");
+    assert_eq!(demo.stop(), Some(0));
+}
+
+#[test]
+fn published_passwords_stay_on_this_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_reversetender"))
+        .args(["demo", "--listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it ends by itself");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("loopback only"), "{said}");
+}
