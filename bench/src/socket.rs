@@ -67,15 +67,9 @@ pub fn record_bytes(commands: usize, sealer: &Sealer) -> Result<usize> {
     Ok(batch.bytes_len())
 }
 
-/// Measures one bid in flight: `rounds` rounds of `each` bids, trips and flushes, one kind after the other. `record`
-/// is the size of a record with one bid.
-pub async fn one_in_flight(
-    program: &Path,
-    folder: &Path,
-    rounds: usize,
-    each: usize,
-    record: usize,
-) -> Result<OneInFlight> {
+/// Measures one bid in flight: `times` times a bid, a trip and a flush, one after the other, so that all three meet the
+/// same moods of machine and disk. `record` is the size of a record with one bid.
+pub async fn one_in_flight(program: &Path, folder: &Path, times: usize, record: usize) -> Result<OneInFlight> {
     let server = Server::start(program, &folder.join("data")).await?;
     let field = set_up(&server.address, "one", 10, 1).await?;
     let mut bidder = load::connect(&server.address, &field, "one", 1).await?.remove(0);
@@ -88,19 +82,13 @@ pub async fn one_in_flight(
         trip.measure()?;
         raw.append(&bytes)?;
     }
-    for _ in 0..rounds {
-        for _ in 0..each {
-            let started = Instant::now();
-            let answer = bidder.bid().await?;
-            row.bid.record(started.elapsed().as_nanos() as u64)?;
-            accepted(&answer)?;
-        }
-        for _ in 0..each {
-            row.trip.record(trip.measure()?)?;
-        }
-        for _ in 0..each {
-            row.flush.record(raw.append(&bytes)?)?;
-        }
+    for _ in 0..times {
+        let started = Instant::now();
+        let answer = bidder.bid().await?;
+        row.bid.record(started.elapsed().as_nanos() as u64)?;
+        accepted(&answer)?;
+        row.trip.record(trip.measure()?)?;
+        row.flush.record(raw.append(&bytes)?)?;
     }
     Ok(row)
 }

@@ -40,7 +40,7 @@ struct Size {
     apply_lots: Vec<usize>,
     codec_times: usize,
     appends: (usize, usize),
-    one: (usize, usize),
+    one: usize,
     many: (usize, Duration),
 }
 
@@ -53,7 +53,7 @@ impl Size {
                 apply_lots: vec![1, 1_000],
                 codec_times: 200,
                 appends: (3, 20),
-                one: (3, 20),
+                one: 500,
                 many: (2, Duration::from_millis(500)),
             }
         } else {
@@ -63,7 +63,7 @@ impl Size {
                 apply_lots: apply::LOTS.to_vec(),
                 codec_times: 5_000,
                 appends: (40, 100),
-                one: (40, 100),
+                one: 8_000,
                 many: (6, Duration::from_secs(4)),
             }
         }
@@ -118,7 +118,7 @@ fn main() -> Result<()> {
     let append = log_append::measure(&place("append")?, size.appends.0, size.appends.1)?;
     bar.inc(1);
     begin("socket, 1 in flight");
-    let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one.0, size.one.1, record))?;
+    let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one, record))?;
     bar.inc(1);
     begin("socket, 64 in flight");
     let (rounds, time) = size.many;
@@ -296,7 +296,8 @@ fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> 
     writeln!(
         text,
         "\n## Bid over the socket to durable answer\n\nThe real program with `--limits off`, the load generator's \
-         client. Floor: a trip over loopback of as many bytes plus a raw `pwrite` + `fdatasync`, of the same run.\n\n\
+         client. Floor: a trip over loopback of as many bytes plus a raw `pwrite` + `fdatasync`; bid, trip and flush take turns \
+         one by one.\n\n\
          ![latency by odds](plots/socket.svg)\n"
     )?;
     quantiles(
