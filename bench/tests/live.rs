@@ -49,7 +49,7 @@ async fn the_socket_rows_are_measured() {
     };
     let sealer = codec::sealer(&place("keys")).expect("keys are made");
     let record = socket::record_bytes(1, &sealer).expect("a bid is encoded");
-    let one = socket::one_in_flight(&program, &place("one"), 2, 5, record).await.expect("the row is measured");
+    let one = socket::one_in_flight(&program, &place("one"), 10, record).await.expect("the row is measured");
     assert_eq!((one.bid.len(), one.trip.len(), one.flush.len()), (10, 10, 10));
     assert!(one.ratio() > 0.0);
     let time = Duration::from_millis(200);
