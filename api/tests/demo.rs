@@ -36,16 +36,17 @@ impl Demo {
             .stderr(Stdio::null())
             .spawn()
             .expect("the demo starts");
-        let mut said = Vec::new();
-        for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
-            let line = line.expect("text");
-            let tender = line.split_once("/tenders/").map(|(_, id)| id.to_owned());
-            said.push(line);
-            if let Some(tender) = tender {
-                return Self { child, client: Client { address, token: None }, said, tender };
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let client = Client { address, token: None };
+        let mut demo = Self { child, client, said: Vec::new(), tender: String::new() };
+        for line in lines {
+            demo.said.push(line.expect("text"));
+            if let Some((_, id)) = demo.said.last().and_then(|line| line.split_once("/tenders/")) {
+                demo.tender = id.to_owned();
+                return demo;
             }
         }
-        panic!("the demo ended: {said:#?}");
+        panic!("the demo ended: {:#?}", demo.said);
     }
 
     /// Sends the signal that an operator sends, and answers the exit status.

@@ -115,8 +115,9 @@ export async function signIn(email: string, password: string, stay: boolean): Pr
   me.value = await call<Me>("GET", "/v1/me");
 }
 
-/** Ends the session here and on the server. */
+/** Ends the session, here first: what the server then closes is no surprise to anybody. */
 export async function signOut(): Promise<void> {
-  await call("POST", "/v1/auth/logout").catch(() => undefined);
+  const token = await accessToken().catch(() => null);
   forget();
+  if (token !== null) await call("POST", "/v1/auth/logout", { token }).catch(() => undefined);
 }
