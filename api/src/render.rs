@@ -7,7 +7,7 @@ mod result;
 mod state;
 
 pub use bid::{BidBodyAnswer, BidLine, BidStatus, Refusal, bid_answer, bid_line, max_next, refusal};
-pub use event::{EventBody, UpdateBody, acts, events, set, update};
+pub use event::{EventBody, UpdateBody, actors, events, set, update};
 pub use result::{RankedBody, ResultBody, result};
 pub use state::{BoardRow, LeadBody, SnapBody, StateBody, You, YouBody, snap, state, you};
 

@@ -19,7 +19,8 @@
 //! - A `resync` is followed by a `snap` of that lot on the same socket: `why` is `sight` (what you may see changed, such
 //!   as the lead after the first own bid where the rules say `after_own_bid`), `gap` or `slow`. Nothing is wrong.
 //! - The answer to an own bid comes before the `upd` of it, and says the `seq` of that `upd`.
-//! - Frames of shared audiences never say which bid was yours: compare `standing` in `you`.
+//! - An event about yourself (`bid`, `voided`, `rejected`, `awarded`) names your number and price whatever the rules hide;
+//!   of others the number is told with `board` only.
 //! - `hb` names the last `seq` that was sent of each lot: a higher one than yours means that a frame was lost; send
 //!   `sub` with your position on the same socket.
 //! - `id` must grow; an `id` that does not is answered `malformed`. A frame that is no request at all ends the socket

@@ -59,13 +59,16 @@ struct Framed {
     pushed: Instant,
     /// The `upd` frame of each audience.
     texts: Box<[(Audience, Utf8Bytes)]>,
+    /// The `upd` frame of each bidder that the step is about, where it is another than that of its audience.
+    own: Box<[(BidderNumber, Utf8Bytes)]>,
     /// Bidders whose audience this step changed: they need a `snap` and can't use the frame.
     moved: Box<[BidderNumber]>,
 }
 
 impl Framed {
     fn bytes(&self) -> usize {
-        STEP_BYTES + self.texts.iter().map(|(_, text)| TEXT_BYTES + text.len()).sum::<usize>()
+        let texts = self.texts.iter().map(|(_, text)| text).chain(self.own.iter().map(|(_, text)| text));
+        STEP_BYTES + texts.map(|text| TEXT_BYTES + text.len()).sum::<usize>()
     }
 }
 
@@ -118,9 +121,20 @@ impl LotFeed {
             if texts.iter().any(|(known, _)| *known == audience) {
                 continue;
             }
-            let text = render::update(lot, step, &audience);
+            let text = render::update(lot, step, &audience, None);
             self.0.hub.count_serialisation();
             texts.push((audience, text.into()));
+        }
+        // Whom the step is about sees more of it than others with the same sight: an audience of one.
+        let mut own: Vec<(BidderNumber, Utf8Bytes)> = Vec::new();
+        for bidder in render::actors(step) {
+            let audience = audiences.bidders.get(bidder.index()).copied().flatten();
+            let Some(audience) = audience.filter(|audience| !audience.numbers) else { continue };
+            if own.iter().all(|(number, _)| *number != bidder) {
+                let text = render::update(lot, step, &audience, Some(bidder));
+                self.0.hub.count_serialisation();
+                own.push((bidder, text.into()));
+            }
         }
         let mut grown;
         {
@@ -128,7 +142,8 @@ impl LotFeed {
             assert_eq!(step.seq, ring.seq + 1, "the steps of a lot have no holes");
             let moved = ring.moved(&audiences.bidders, step);
             ring.bidders = audiences.bidders;
-            let framed = Framed { at: step.at, pushed: Instant::now(), texts: texts.into(), moved };
+            let framed =
+                Framed { at: step.at, pushed: Instant::now(), texts: texts.into(), own: own.into(), moved };
             grown = framed.bytes() as isize;
             ring.seq = step.seq;
             ring.at = Some(step.at);
@@ -323,7 +338,7 @@ impl Ring {
     fn moved(&self, now: &[Option<Audience>], step: &Step) -> Box<[BidderNumber]> {
         let moved = |index: usize, audience: &Option<Audience>| match self.bidders.get(index) {
             Some(before) => before != audience,
-            None => render::acts(step, BidderNumber::from_index(index)),
+            None => render::actors(step).any(|actor| actor.index() == index),
         };
         let indexes = now.iter().enumerate().filter(|(index, audience)| moved(*index, audience));
         indexes.map(|(index, _)| BidderNumber::from_index(index)).collect()
@@ -334,6 +349,9 @@ impl Framed {
     fn text(&self, audience: &Audience, bidder: Option<BidderNumber>) -> Option<&Utf8Bytes> {
         if bidder.is_some_and(|number| self.moved.contains(&number)) {
             return None;
+        }
+        if let Some((_, text)) = self.own.iter().find(|(number, _)| Some(*number) == bidder) {
+            return Some(text);
         }
         self.texts.iter().find(|(known, _)| known == audience).map(|(_, text)| text)
     }

@@ -138,18 +138,20 @@ pub enum EventBody {
     },
 }
 
-/// The events of a step as `audience` sees them. `scale`: digits behind the point of the lot's prices.
-pub fn events(step: &Step, scale: u8, audience: &Audience) -> Vec<EventBody> {
-    step.events.iter().map(|event| body(event, scale, audience)).collect()
+/// The events of a step as `audience` sees them. `scale`: digits behind the point of the lot's prices. `own`: the
+/// reader's own number, where the events are for one bidder alone: what is about itself it may see.
+pub fn events(step: &Step, scale: u8, audience: &Audience, own: Option<BidderNumber>) -> Vec<EventBody> {
+    step.events.iter().map(|event| body(event, scale, audience, own)).collect()
 }
 
-fn body(event: &Event, scale: u8, audience: &Audience) -> EventBody {
-    let number = |bidder: &BidderNumber| audience.numbers.then_some(bidder.0);
+fn body(event: &Event, scale: u8, audience: &Audience, own: Option<BidderNumber>) -> EventBody {
+    let is_own = |bidder: &BidderNumber| own == Some(*bidder);
+    let number = |bidder: &BidderNumber| (audience.numbers || is_own(bidder)).then_some(bidder.0);
     let to_all = |reason: &str| audience.reasons.then(|| reason.to_owned());
     match event {
         Event::Opened => EventBody::Opened {},
         Event::Bid { bidder, price: amount, lead, auto } => {
-            let shows_price = audience.board || (*lead && audience.lead);
+            let shows_price = audience.board || is_own(bidder) || (*lead && audience.lead);
             EventBody::Bid {
                 bidder: number(bidder).or_else(|| (*lead && audience.lead_bidder).then_some(bidder.0)),
                 price: shows_price.then(|| price(*amount, scale)),
@@ -157,9 +159,10 @@ fn body(event: &Event, scale: u8, audience: &Audience) -> EventBody {
                 auto: *auto && shows_price,
             }
         }
-        Event::Voided { bidder, reason } => {
-            EventBody::Voided { bidder: number(bidder), reason: audience.bid_reasons.then(|| reason.to_string()) }
-        }
+        Event::Voided { bidder, reason } => EventBody::Voided {
+            bidder: number(bidder),
+            reason: (audience.bid_reasons || is_own(bidder)).then(|| reason.to_string()),
+        },
         Event::Extended { closes_at, added_ms, reason } => EventBody::Extended {
             closes_at: closes_at.map(TimeText),
             added_s: seconds(*added_ms),
@@ -173,7 +176,7 @@ fn body(event: &Event, scale: u8, audience: &Audience) -> EventBody {
         Event::Closed => EventBody::Closed {},
         Event::Awarded { bidder, price: amount } => EventBody::Awarded {
             bidder: number(bidder),
-            price: audience.winning_price.then(|| price(*amount, scale)),
+            price: (audience.winning_price || is_own(bidder)).then(|| price(*amount, scale)),
         },
         Event::Rejected { bidder } => EventBody::Rejected { bidder: number(bidder) },
         Event::Unsuccessful => EventBody::Unsuccessful {},
@@ -202,8 +205,8 @@ pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
     }
 }
 
-/// The feed's `upd` frame of a step for `audience`, without `you`; `lot` is as of the step.
-pub fn update(lot: &Lot, step: &Step, audience: &Audience) -> String {
+/// The feed's `upd` frame of a step for `audience`, without `you`; `lot` is as of the step. `own` as in [`events`].
+pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNumber>) -> String {
     #[derive(Serialize)]
     struct Frame {
         p: &'static str,
@@ -214,18 +217,20 @@ pub fn update(lot: &Lot, step: &Step, audience: &Audience) -> String {
         lot: IdText(step.lot.0),
         seq: step.seq,
         at: TimeText(step.at),
-        ev: events(step, lot.rules().price_scale, audience),
+        ev: events(step, lot.rules().price_scale, audience, own),
         set: set(lot, step, audience),
     };
     serde_json::to_string(&Frame { p: "upd", update }).expect("a frame is plain data")
 }
 
-/// Whether `step` is about a bid of `bidder`.
-pub fn acts(step: &Step, bidder: BidderNumber) -> bool {
-    step.events.iter().any(|event| match event {
-        Event::Bid { bidder: of, .. } | Event::Voided { bidder: of, .. } | Event::Disqualified { bidder: of } => {
-            *of == bidder
-        }
-        _ => false,
+/// The bidders that the events of `step` are about.
+pub fn actors(step: &Step) -> impl Iterator<Item = BidderNumber> + '_ {
+    step.events.iter().filter_map(|event| match event {
+        Event::Bid { bidder, .. }
+        | Event::Voided { bidder, .. }
+        | Event::Disqualified { bidder }
+        | Event::Awarded { bidder, .. }
+        | Event::Rejected { bidder } => Some(*bidder),
+        _ => None,
     })
 }

@@ -226,7 +226,10 @@ async fn a_bid_is_answered_before_its_step_and_with_its_seq() {
         assert_eq!(step["seq"], seq);
         assert_eq!(step["you"]["standing"], price, "the own part comes with the step: {step}");
         assert_eq!(step["set"]["lead"]["price"], price);
-        let seen = other.push("upd").await;
+        assert_eq!(step["ev"][0]["bidder"], 1, "it recognises its own bid");
+        let mut seen = other.push("upd").await;
+        assert!(seen["ev"][0].get("bidder").is_none(), "others are not told whose it is: {seen}");
+        seen["ev"][0]["bidder"] = json!(1);
         assert_eq!((&seen["seq"], &seen["ev"], &seen["set"]), (&step["seq"], &step["ev"], &step["set"]));
     }
 }

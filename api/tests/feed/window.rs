@@ -87,13 +87,13 @@ fn eventful(
 
 #[test]
 fn a_step_is_serialised_once_for_each_audience() {
-    // Buyer, bidders with the lead, bidders without it, observers.
+    // Buyer, bidders with the lead, bidders without it, observers; and the bidder that the step is about, alone.
     let cases = [
-        ("always", true, false, 2),        // buyer | everybody else
-        ("always", false, false, 2),       // a tender that is not public: buyer | bidders
-        ("after_own_bid", true, false, 4), // buyer | who has bid | who has not | observers: no winning price
-        ("after_own_bid", false, false, 3),
-        ("never", true, false, 2),
+        ("always", true, false, 3),        // buyer | everybody else
+        ("always", false, false, 3),       // a tender that is not public: buyer | bidders
+        ("after_own_bid", true, false, 5), // buyer | who has bid | who has not | observers: no winning price
+        ("after_own_bid", false, false, 4),
+        ("never", true, false, 3),
         ("always", true, true, 3), // buyer | bidders with the board | observers without it
     ];
     for (lead, public, board, audiences) in cases {
@@ -354,7 +354,7 @@ fn events_show_numbers_prices_and_reasons_only_to_who_may_see_them() {
             for (name, reader) in READERS {
                 let Some(sight) = sight(tender, lot, reader) else { continue };
                 let audience = Audience::of(&sight);
-                let frame = parsed(&render::update(lot, step, &audience));
+                let frame = parsed(&render::update(lot, step, &audience, None));
                 let board = name == "buyer" || sight.board;
                 for event in frame["ev"].as_array().expect("a list") {
                     let has = |field: &str| event.as_object().is_some_and(|fields| fields.contains_key(field));
@@ -392,6 +392,43 @@ fn events_show_numbers_prices_and_reasons_only_to_who_may_see_them() {
 }
 
 #[test]
+fn a_bidder_recognises_what_is_about_itself() {
+    let mut market = Market::new(Hub::new());
+    let lot = eventful(&mut market, false, &rules("never", false, false, false), &mut |_, _, _| {});
+    // (type, bidder, price, reason) of the events about a bidder, as the bidder `reader` gets them.
+    let told = |reader: u16| -> Vec<(String, Option<u64>, Option<String>, bool)> {
+        let frames = all_since(&market, lot, Reader::Bidder(BidderNumber(reader)), 1).expect("all steps");
+        let events = frames.iter().flat_map(|frame| frame["ev"].as_array().expect("a list"));
+        let about = events
+            .filter(|event| matches!(event["type"].as_str(), Some("bid" | "voided" | "rejected" | "awarded")));
+        about
+            .map(|event| {
+                let price = event["price"].as_str().map(str::to_owned);
+                let kind = event["type"].as_str().expect("a type").to_owned();
+                (kind, event["bidder"].as_u64(), price, event.get("reason").is_some())
+            })
+            .collect()
+    };
+    let story = [
+        ("bid", 1, Some("900.00"), false),
+        ("bid", 2, Some("950.00"), false),
+        ("bid", 2, Some("890.00"), false),
+        ("bid", 1, Some("650.00"), false),
+        ("voided", 2, None, true),
+        ("bid", 2, Some("600.00"), false),
+        ("rejected", 2, None, false),
+        ("awarded", 1, Some("650.00"), false),
+    ];
+    for reader in 1..=3 {
+        let expected = story.map(|(kind, bidder, price, reason)| {
+            let own = bidder == u64::from(reader);
+            (kind.to_owned(), own.then_some(bidder), price.filter(|_| own).map(str::to_owned), own && reason)
+        });
+        assert_eq!(told(reader), expected, "bidder {reader}");
+    }
+}
+
+#[test]
 fn two_readers_streams_differ_only_in_fields_that_one_may_not_see() {
     // The widest view is the buyer's: whatever another reader gets is in it, with the same value.
     fn contained(part: &Value, whole: &Value, path: &str) {
@@ -416,7 +453,7 @@ fn two_readers_streams_differ_only_in_fields_that_one_may_not_see() {
         eventful(&mut market, public, &rules, &mut |tender, lot, step| {
             let frame = |reader| {
                 let audience = Audience::of(&sight(tender, lot, reader)?);
-                Some(parsed(&render::update(lot, step, &audience)))
+                Some(parsed(&render::update(lot, step, &audience, None)))
             };
             let widest = frame(Reader::Buyer).expect("the buyer sees it");
             for (_, reader) in READERS {
@@ -442,7 +479,7 @@ fn a_snap_and_the_steps_behind_it_make_the_next_snap() {
                 if let Some((before, state)) = last
                     && *before == audience
                 {
-                    let frame = parsed(&render::update(lot, step, &audience));
+                    let frame = parsed(&render::update(lot, step, &audience, None));
                     for (field, value) in frame["set"].as_object().expect("an object") {
                         state[field] = value.clone();
                     }
