@@ -313,7 +313,7 @@ impl Problem {
                 detail: if error.valid.is_empty() {
                     error.detail.clone()
                 } else {
-                    format!("{} Valid: {}", error.detail, error.valid)
+                    format!("{}. Valid: {}", error.detail, error.valid)
                 },
             })
             .collect();
