@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use process::{Process, sign_up};
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How often the process is killed.
-const KILLS: u64 = 5;
+const KILLS: u64 = 6;
 /// Bidders, and how long each waits between two bids: 500 bids a second together.
 const BIDDERS: usize = 3;
 const PACE: Duration = Duration::from_millis(6);
@@ -269,6 +269,14 @@ async fn killed_at_any_moment_nothing_answered_is_lost_or_doubled() {
     for kill in 1..=KILLS {
         let moment = 300 + draw(900);
         tokio::time::sleep(Duration::from_millis(moment)).await;
+        if kill % 2 == 0 {
+            // Any moment, and every other time one at which somebody waits for an answer.
+            let waited = Instant::now();
+            while books.iter().all(|book| book.lock().expect("the book").open().is_empty()) {
+                assert!(waited.elapsed() < Duration::from_secs(20), "nobody bids");
+                std::thread::yield_now();
+            }
+        }
         println!("kill {kill} after {moment} ms");
         process.kill_and_start().await;
     }

@@ -77,7 +77,13 @@ impl Truncator {
 
 impl LogThread {
     /// Starts the thread and its helper.
-    pub fn spawn(mut log: Log) -> io::Result<Self> {
+    pub fn spawn(log: Log) -> io::Result<Self> {
+        Self::spawn_waking(log, || {})
+    }
+
+    /// As [`LogThread::spawn`], for who sleeps by other means than the channel of events: `wake` is called behind each
+    /// event, on the log thread.
+    pub fn spawn_waking(mut log: Log, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (orders, given) = bounded(WAITING_MAX);
         // Room for the answer to every batch that can wait, and for changes of state between them.
         let (tell, events) = bounded(4 * WAITING_MAX);
@@ -87,7 +93,7 @@ impl LogThread {
             threads.push(thread.spawn(helper)?);
         }
         let thread = std::thread::Builder::new().name("log".into());
-        threads.push(thread.spawn(move || run(log, &given, &tell))?);
+        threads.push(thread.spawn(move || run(log, &given, &tell, &wake))?);
         Ok(Self { orders: Some(orders), events, threads })
     }
 
@@ -130,9 +136,12 @@ impl Drop for LogThread {
     }
 }
 
-fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>) {
+fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &dyn Fn()) {
     // When nobody listens any more, what was handed over is still made durable.
-    let tell = |event| events.send(event).unwrap_or(());
+    let tell = |event| {
+        events.send(event).unwrap_or(());
+        wake();
+    };
     let mut read_only = false;
     let mut retry_at = None;
     loop {

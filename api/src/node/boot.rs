@@ -14,7 +14,7 @@ use persistence::{
 };
 
 use super::clock::LeaderClock;
-use super::core::{Core, CoreParts, Shared, Submission, system_command};
+use super::core::{Core, CoreParts, Shared, Sleeper, Submission, stop_process, system_command};
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::snapshots::{self, Snapshotter};
 use super::stamp::Stamps;
@@ -77,11 +77,16 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         read_only: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         log_bytes: Arc::default(),
+        core: Sleeper::default(),
+        view: Sleeper::default(),
     });
     let views = Views::new(shards);
     let (ring, submissions) = bounded(RING);
     let (to_view, committed) = bounded(VIEW_QUEUE);
-    let log = LogThread::spawn(log).map_err(BootError::Thread)?;
+    let log = {
+        let shared = Arc::clone(&shared);
+        LogThread::spawn_waking(log, move || shared.core.wake()).map_err(BootError::Thread)?
+    };
     let snapshotter = Snapshotter {
         views: Arc::clone(&views),
         snapshots: recovered.snapshots.clone(),
@@ -124,8 +129,8 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         spawn("snapshots", move || snapshotter.run(&stopped))?,
         spawn("core", move || core.run())?,
         spawn("view", {
-            let views = Arc::clone(&views);
-            move || views.run(&committed)
+            let (views, shared) = (Arc::clone(&views), Arc::clone(&shared));
+            move || views.run(&committed, &shared.view)
         })?,
     ];
     // Served only once everybody knows that nobody served.
@@ -156,8 +161,14 @@ fn submit(ring: &crossbeam::channel::Sender<Submission>, shard: u16, action: Act
     ring.send(Submission::Command { shard, command, answer: None }).expect("the ring is empty and has a reader");
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(BootError::Thread)
+/// A thread without which the node can't go on: a panic in it stops the process.
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            stop_process(&format!("the thread {name} panicked"));
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(BootError::Thread)
 }
 
 /// A command whose apply panicked, and where.

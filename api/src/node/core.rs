@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use crossbeam::select;
 use engine::{Action, Command, Entry, Envelope, LogTime, Reply, Sink};
 use persistence::{Batch, Class, LogEvent, LogThread, Placed, Ready, Replicator, Sealer};
 
@@ -75,6 +75,29 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Bytes that were made durable in the log since the start.
     pub log_bytes: Arc<AtomicU64>,
+    /// The thread of the core, to be woken when something was queued for it.
+    pub core: Sleeper,
+    /// The thread of the view, likewise.
+    pub view: Sleeper,
+}
+
+/// A thread that sleeps when its queues are empty. Waking one that is awake costs no system call, and the queues'
+/// own locks are never fought over with a thread that is just being woken.
+#[derive(Debug, Default)]
+pub struct Sleeper(OnceLock<Thread>);
+
+impl Sleeper {
+    /// To be called by the thread itself before it first looks into its queues.
+    pub fn settle(&self) {
+        self.0.set(std::thread::current()).expect("one thread sleeps here");
+    }
+
+    /// To be called after something was queued.
+    pub fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
 }
 
 struct Pending {
@@ -187,6 +210,7 @@ impl Core {
 
     /// Serves until `Stop` has come and everything taken before it is answered.
     pub fn run(mut self) {
+        self.shared.core.settle();
         loop {
             self.wait();
             self.drain_ring();
@@ -209,6 +233,10 @@ impl Core {
                 answer(Err(SubmitError::Draining));
             }
         }
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        // With the core the view's queue has closed.
+        shared.view.wake();
     }
 
     /// Sleeps until there is something to do: a command, a flush that ended, or a deadline.
@@ -217,19 +245,10 @@ impl Core {
             self.drain_events();
             return;
         }
-        let timeout = self.time_to_deadline();
-        if self.pending < PENDING_MAX && !self.stopping {
-            let events = self.log.events();
-            select! {
-                recv(self.ring) -> submission => match submission {
-                    Ok(submission) => self.take(submission),
-                    Err(_) => self.stopping = true,
-                },
-                recv(events) -> event => if let Ok(event) = event { self.event(event) },
-                default(timeout) => {}
-            }
-        } else if let Ok(event) = self.log.events().recv_timeout(timeout) {
-            self.event(event);
+        let takes = self.pending < PENDING_MAX && !self.stopping;
+        if self.log.events().is_empty() && (!takes || self.ring.is_empty()) {
+            // Whoever queued something in the meantime has left a token that ends this at once.
+            std::thread::park_timeout(self.time_to_deadline());
         }
         self.drain_events();
     }
@@ -471,6 +490,7 @@ impl Core {
         if self.view.send(Committed { shard: number, term, entry }).is_err() {
             stop_process("the view thread ended");
         }
+        self.shared.view.wake();
     }
 
     fn tell_settled(&mut self) {

@@ -139,7 +139,9 @@ impl Node {
         }
         let shard = self.shard_of(&command.action);
         let submission = Submission::Command { shard, command, answer: Some(Box::new(answer)) };
-        if let Err(error) = self.inner.ring.try_send(submission) {
+        let queued = self.inner.ring.try_send(submission);
+        shared.core.wake();
+        if let Err(error) = queued {
             let (submission, why) = match error {
                 TrySendError::Full(submission) => (submission, SubmitError::Busy),
                 TrySendError::Disconnected(submission) => (submission, SubmitError::Draining),
@@ -172,6 +174,7 @@ impl Node {
             let _gone = tell.send(());
         }));
         self.inner.ring.try_send(settle).map_err(|_| Behind)?;
+        self.inner.shared.core.wake();
         tokio::time::timeout(view::BEHIND_AFTER, told).await.map_err(|_| Behind)?.map_err(|_| Behind)?;
         self.read().await
     }
@@ -233,6 +236,7 @@ impl Node {
         self.inner.stop_snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A full ring empties; the core is still there to do so.
         let _ended = self.inner.ring.send(Submission::Stop);
+        self.inner.shared.core.wake();
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, TryRecvError};
 use engine::{Accounts, Action, Engine, Entry, Key, Lot, LotId, Recall, Reply, Sink, Step, Tender, TenderId};
 use persistence::Chains;
 use tokio::sync::watch;
 
-use super::core::Committed;
+use super::core::{Committed, Sleeper};
 use super::machine::{Machine, SYSTEM_SHARD};
 use crate::feed::{Hub, LotFeed};
 
@@ -125,9 +125,18 @@ impl Views {
         Arc::new(Self { shards, applied, progress: watch::Sender::new(()) })
     }
 
-    /// The view thread: applies what the core applied until the core ends.
-    pub fn run(&self, committed: &Receiver<Committed>) {
-        while let Ok(Committed { shard, term, entry }) = committed.recv() {
+    /// The view thread: applies what the core applied until the core ends. `sleeper` is woken behind each entry.
+    pub fn run(&self, committed: &Receiver<Committed>, sleeper: &Sleeper) {
+        sleeper.settle();
+        loop {
+            let Committed { shard, term, entry } = match committed.try_recv() {
+                Ok(committed) => committed,
+                Err(TryRecvError::Empty) => {
+                    std::thread::park();
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => return,
+            };
             let number = usize::from(shard);
             let mut view = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
             view.apply(&entry, term, &[]);
