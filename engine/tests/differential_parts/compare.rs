@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine::{
     Access, Action, AdjustmentSpec, Answer, AwardMode, BidderNumber, BidderRef, BufferSpec, Changed, Command,
-    Decimal, DecrementRow, DecrementSpec, Engine, Envelope, Event as Seen, Format, Improvement, Key,
+    Decimal, DecrementRow, DecrementSpec, Engine, Envelope, Event as Seen, FeatureValue, Format, Improvement, Key,
     LeadVisibility, LogTime, LotMode, LotSpec, MaxNext, OrganisationId, OvertimeMode, OvertimeSpec,
     OvertimeTrigger, Price, Reply, RequestId, ReserveSpec, RulesSpec, Sink, Step as Made, Tender, TenderSpec,
     TieRank,
@@ -224,6 +224,7 @@ impl Comparison {
             at: LogTime(sent.at),
             organisation: organisation(sent.from),
             request: RequestId(sent.request.into()),
+            salt: sent.salt,
             key: sent.key.map(|(key, body)| Key { scoped: u128::from(key) << 64 | 0xABCD, body }),
             ..Envelope::default()
         };
@@ -251,31 +252,43 @@ impl Comparison {
             Ask::Extend { tender, lot, seconds, reason } => {
                 Action::Extend { tender: tender_id(tender), lot, seconds, reason }
             }
-            Ask::Admit { tender, who, accepted, adjusted } => Action::Admit {
+            Ask::Admit { tender, who, accepted, scoring } => Action::Admit {
                 tender: tender_id(tender),
                 organisation: organisation(who),
-                adjustments: if adjusted {
-                    vec![AdjustmentSpec { lot: 1, factor: Some("1/2".to_owned()), addend: None }]
-                } else {
-                    Vec::new()
-                },
-                features: Vec::new(),
+                adjustments: scoring
+                    .adjustments
+                    .iter()
+                    .map(|(lot, factor, addend)| AdjustmentSpec {
+                        lot: *lot,
+                        factor: factor.map(|factor| format!("{}/{}", factor.above, factor.below)),
+                        addend: addend.map(decimal),
+                    })
+                    .collect(),
+                features: scoring
+                    .features
+                    .into_iter()
+                    .map(|(lot, id, value)| FeatureValue { lot, id, value: decimal(value) })
+                    .collect(),
                 accepted,
             },
             Ask::Join { tender } => Action::Join { tender: tender_id(tender) },
             Ask::Disqualify { tender, bidder: named, reason } => {
                 Action::Disqualify { tender: tender_id(tender), bidder: bidder(named), reason }
             }
-            Ask::Bid { tender, lot, bid: BidAsk { price, confirm, expires_at, seen_seq, limit } } => Action::Bid {
+            Ask::Bid {
+                tender,
+                lot,
+                bid: BidAsk { price, confirm, expires_at, seen_seq, limit, all_or_nothing },
+            } => Action::Bid {
                 lot: lot_id(tender, lot),
                 price: price.map(decimal),
                 confirm,
                 expires_at: expires_at.map(LogTime),
                 seen_seq,
                 auto_limit: limit.map(decimal),
-                all_or_nothing: None,
+                all_or_nothing,
             },
-            Ask::Accept { tender, lot } => Action::Accept { lot: lot_id(tender, lot), step: 0 },
+            Ask::Accept { tender, lot, step } => Action::Accept { lot: lot_id(tender, lot), step },
             Ask::Limit { tender, lot, limit } => {
                 Action::AutoBid { lot: lot_id(tender, lot), limit: limit.map(decimal) }
             }
@@ -492,8 +505,7 @@ fn seen(event: &Seen, scale: u8) -> Event {
     match event {
         Seen::Opened => Event::Opened,
         Seen::Bid { bidder, price, lead, auto } => {
-            assert!(!auto, "nothing bids by itself");
-            Event::Bid { bidder: bidder.0, price: amount(*price, scale), lead: *lead }
+            Event::Bid { bidder: bidder.0, price: amount(*price, scale), lead: *lead, auto: *auto }
         }
         Seen::Voided { bidder, reason } => Event::Voided { bidder: bidder.0, reason: reason.to_string() },
         Seen::Extended { closes_at, added_ms, reason } => {

@@ -5,7 +5,8 @@ use engine::TenderId;
 
 use super::random::Random;
 use crate::twin::{
-    Amount, Ask, BidAsk, Highest, Lot, LotPlan, Ms, Named, Org, Overtime, Plan, Sent, Step, Tender, Twin,
+    Amount, Ask, BidAsk, Format, Highest, Lot, LotPlan, Ms, Named, Org, Overtime, Plan, Ratio, Scoring, Sent,
+    Step, Tender, Twin,
 };
 
 const BUYERS: [Org; 2] = [1, 2];
@@ -59,7 +60,7 @@ impl Generator {
             self.now = self.now.max(deadline);
         }
         self.requests += 1;
-        let mut sent = Sent { at: self.now, from, request: self.requests, key: None, ask };
+        let mut sent = Sent { at: self.now, from, request: self.requests, salt: [0; 16], key: None, ask };
         if self.random.one_in(3) && !matches!(sent.ask, Ask::Tick | Ask::Takeover { .. }) {
             sent.key = Some((self.requests, 7));
             self.keyed.push(sent.clone());
@@ -239,7 +240,11 @@ impl Generator {
 
     fn admit(&mut self, tender: u64) -> Ask {
         let who = self.supplier();
-        Ask::Admit { tender, who, accepted: !self.random.one_in(3), adjusted: self.random.one_in(30) }
+        let mut scoring = Scoring::default();
+        if self.random.one_in(30) {
+            scoring.adjustments.push((0, Some(Ratio::new(1, 2)), None));
+        }
+        Ask::Admit { tender, who, accepted: !self.random.one_in(3), scoring }
     }
 
     fn void(&mut self, tender: &Tender) -> Ask {
@@ -310,6 +315,7 @@ impl Generator {
             expires_at: self.random.maybe(10, |random| now + random.pick(&[-1_000, -1, 0, 1, 60_000])),
             seen_seq: None,
             limit: self.random.maybe(2, |random| Amount::from(random.between(1, 500)) * 1_000_000_000),
+            all_or_nothing: None,
         }
     }
 
@@ -328,7 +334,7 @@ impl Generator {
         };
         let number = if self.random.one_in(100) { self.random.pick(&[0, 9]) } else { lot.number };
         if self.random.one_in(60) {
-            return (from, Ask::Accept { tender: tender.id, lot: number });
+            return (from, Ask::Accept { tender: tender.id, lot: number, step: 0 });
         }
         if self.random.one_in(60) {
             let limit = self.random.maybe(70, |random| Amount::from(random.between(1, 500)) * 1_000_000_000);
@@ -401,6 +407,11 @@ impl Generator {
             public: self.random.one_in(2),
             opens_at: self.opening(),
             terms: self.random.one_in(4),
+            lot_mode: "parallel",
+            stagger_s: 0,
+            stagger_follows: true,
+            gap_s: 0,
+            anonymous: false,
             invalid: self.random.maybe(8, |random| random.pick(&super::compare::INVALID)),
             lots: (0..lots).map(|_| self.lot_plan()).collect(),
         }
@@ -441,9 +452,11 @@ impl Generator {
                 first_bid_triggers: random.one_in(2),
                 max_count: random.maybe(30, |random| random.between(1, 4) as u32),
                 max_total_s: random.maybe(30, |random| random.between(1, 60)),
+                scope: "lot",
             }
         });
         LotPlan {
+            format: Format::English,
             scale,
             duration_s: random.between(5, 90),
             ceiling,
@@ -471,6 +484,11 @@ impl Generator {
             automatic_award: random.one_in(3),
             grace_s: random.pick(&[0, 1, 20, 120]),
             max_view_age: random.maybe(15, |random| random.between(0, 3) as u64),
+            prebid: "none",
+            auto_bid: false,
+            decision_s: None,
+            all_or_nothing: false,
+            features: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Awards and rejections after the close.
 
-use super::{Event, Named, Said, Sent, Twin, given, order, refused};
+use super::{Event, Named, Said, Sent, Twin, given, refused};
 
 impl Twin {
     /// The places of a lot and its tender, and the number of a bidder that may be awarded or passed by.
@@ -13,7 +13,7 @@ impl Twin {
             _ => return Err(refused("wrong_stage")),
         }
         let who = self.tenders[place].named(bidder).ok_or_else(|| refused("bidder_not_found"))? as u16 + 1;
-        if order::candidates(lot).iter().all(|standing| standing.bidder != who) {
+        if lot.candidates().iter().all(|standing| standing.bidder != who) {
             return Err(refused("bid_not_found"));
         }
         Ok((place, index, who))
@@ -32,7 +32,7 @@ impl Twin {
             Err(said) => return said,
         };
         let lot = &mut self.tenders[place].lots[index];
-        if order::candidates(lot)[0].bidder != who && given(reason).is_none() {
+        if lot.candidates()[0].bidder != who && given(reason).is_none() {
             return refused("reason_required");
         }
         let price = lot.standing_of(who).expect("it stands").price;
@@ -41,10 +41,11 @@ impl Twin {
         }
         lot.stage = "awarded";
         lot.awarded_to = Some(who);
-        self.step(place, index, sent.at, vec![Event::Awarded { bidder: who, price }]);
+        let pays = lot.pays(who);
+        self.step(place, index, sent.at, vec![Event::Awarded { bidder: who, price: pays }]);
         self.settle_stage(place);
         let seq = self.tenders[place].lots[index].seq;
-        Said::Award { stage: "awarded", bidder: who, pays: Some(price), seq }
+        Said::Award { stage: "awarded", bidder: who, pays: Some(pays), seq }
     }
 
     pub(super) fn reject(
@@ -66,7 +67,7 @@ impl Twin {
         let standing = lot.standing.iter_mut().find(|standing| standing.bidder == who);
         standing.expect("it stands").rejected = true;
         let mut events = vec![Event::Rejected { bidder: who }];
-        if order::candidates(lot).is_empty() {
+        if lot.candidates().is_empty() {
             lot.stage = "unsuccessful";
             events.push(Event::Unsuccessful);
         }

@@ -1,27 +1,58 @@
 //! What time alone does: openings, ends, interruptions, and how overtime moves an end.
 
-use super::{Event, Ms, Standing, Twin, order};
+use super::{Amount, Event, Format, Lot, Ms, Twin};
+
+/// What may be due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// A whole tender opens.
+    Opening,
+    /// A serial lot opens.
+    Next,
+    /// The time to award is over.
+    Decision,
+    /// An end, or the end of a phase.
+    End,
+}
 
 impl Twin {
-    /// Handles everything that is due at or before `until`, each at its own time.
+    /// Everything that will happen by itself: time, tender, lot number (0 for the whole tender), and what.
+    fn deadlines(&self) -> Vec<(Ms, usize, u16, Due)> {
+        let mut all = Vec::new();
+        for (place, tender) in self.tenders.iter().enumerate() {
+            if let (true, Some(opens_at)) = (tender.stage == "published", tender.plan.opens_at) {
+                all.push((opens_at, place, 0, Due::Opening));
+            }
+            for lot in &tender.lots {
+                let due = match lot.stage {
+                    "pending" if tender.stage == "open" => lot.opens.map(|at| (at, Due::Next)),
+                    "open" => Some((lot.next_end(), Due::End)),
+                    "closed" => lot.decision_ends().map(|at| (at, Due::Decision)),
+                    _ => None,
+                };
+                all.extend(due.map(|(at, due)| (at, place, lot.number, due)));
+            }
+        }
+        all
+    }
+
+    /// Handles everything that is due at or before `until`, each at its own time. Deadlines of one instant go by
+    /// tender, then by lot.
     pub(super) fn pass_time(&mut self, until: Ms, outage: bool) {
         loop {
-            // The earliest first; at the same time by tender, then by lot (an opening comes before all lots).
-            let mut due: Vec<(Ms, usize, u16)> = Vec::new();
-            for (place, tender) in self.tenders.iter().enumerate() {
-                if let (true, Some(opens_at)) = (tender.stage == "published", tender.plan.opens_at) {
-                    due.push((opens_at, place, 0));
+            let mut due = self.deadlines();
+            due.retain(|(at, _, _, due)| *at <= until && !(outage && *due == Due::End));
+            let Some((at, place, number, due)) = due.into_iter().min() else { break };
+            match due {
+                Due::Opening => self.open(place, at),
+                Due::Next => self.open_lot(place, usize::from(number) - 1, at),
+                Due::End => self.end(place, usize::from(number) - 1, at),
+                Due::Decision => {
+                    let index = usize::from(number) - 1;
+                    self.tenders[place].lots[index].stage = "unsuccessful";
+                    self.step(place, index, at, vec![Event::Unsuccessful]);
+                    self.settle_stage(place);
                 }
-                for lot in &tender.lots {
-                    if lot.stage == "open" && !outage {
-                        due.push((lot.end.expect("an open lot has an end"), place, lot.number));
-                    }
-                }
-            }
-            match due.into_iter().filter(|(at, _, _)| *at <= until).min() {
-                Some((at, place, 0)) => self.open(place, at),
-                Some((at, place, number)) => self.close(place, usize::from(number) - 1, at),
-                None => break,
             }
         }
         if outage {
@@ -33,13 +64,11 @@ impl Twin {
 
     /// When something will happen by itself next.
     pub fn next_deadline(&self) -> Option<Ms> {
-        let openings =
-            self.tenders.iter().filter(|tender| tender.stage == "published").filter_map(|t| t.plan.opens_at);
-        let lots = self.tenders.iter().flat_map(|tender| &tender.lots);
-        openings.chain(lots.filter(|lot| lot.stage == "open").filter_map(|lot| lot.end)).min()
+        self.deadlines().into_iter().map(|(at, ..)| at).min()
     }
 
-    /// Nobody served until `at`: lots that ended meanwhile, or are in their window, get time.
+    /// Nobody served until `at`: lots that ended meanwhile, or are in their window, get time; what runs in turns,
+    /// steps or levels runs its whole length again.
     fn grant_grace(&mut self, at: Ms) {
         for place in 0..self.tenders.len() {
             for index in 0..self.tenders[place].lots.len() {
@@ -48,18 +77,27 @@ impl Twin {
                     continue;
                 }
                 let end = lot.end.expect("an open lot has an end");
-                let window = lot.plan.overtime.as_ref().map(|overtime| overtime.window_s * 1000);
-                let touched = end <= at || window.is_some_and(|window| end - at <= window);
-                let new_end = at + lot.plan.grace_s * 1000;
-                if touched && new_end > end {
-                    lot.end = Some(new_end);
-                    let added_ms = new_end - end;
-                    self.step(
-                        place,
-                        index,
-                        at,
-                        vec![Event::Extended { closes_at: Some(new_end), added_ms, reason: "outage" }],
-                    );
+                if lot.phase.is_some() {
+                    let (again, length) = (lot.starts_again(), lot.phase_length());
+                    let phase = lot.phase.as_mut().expect("it has one");
+                    if again {
+                        phase.ends = at + length;
+                    } else {
+                        phase.ends = phase.ends.max(at);
+                    }
+                    lot.plan_end();
+                } else {
+                    let window = lot.plan.overtime.as_ref().map(|overtime| overtime.window_s * 1000);
+                    let touched = end <= at || window.is_some_and(|window| end - at <= window);
+                    let new_end = at + lot.plan.grace_s * 1000;
+                    if touched && new_end > end {
+                        lot.end = Some(new_end);
+                    }
+                }
+                let closes_at = lot.end;
+                let added_ms = closes_at.expect("it has one") - end;
+                if added_ms > 0 {
+                    self.step(place, index, at, vec![Event::Extended { closes_at, added_ms, reason: "outage" }]);
                 }
             }
         }
@@ -74,39 +112,104 @@ impl Twin {
     }
 
     pub(super) fn open(&mut self, place: usize, at: Ms) {
+        let salt = self.salt;
         let tender = &mut self.tenders[place];
         tender.stage = "open";
         tender.opened = true;
-        let admitted = tender.bidders.iter().filter(|bidder| bidder.status == "admitted").count();
+        tender.draw_numbers(salt);
+        let lots = if tender.plan.lot_mode == "serial" { 1 } else { tender.lots.len() };
+        for index in 0..lots {
+            self.open_lot(place, index, at);
+        }
+    }
+
+    fn open_lot(&mut self, place: usize, index: usize, at: Ms) {
+        let tender = &mut self.tenders[place];
+        let admitted: Vec<u16> = (1..=tender.bidders.len() as u16)
+            .filter(|number| tender.bidders[usize::from(*number) - 1].status == "admitted")
+            .collect();
+        let stagger_ms = match tender.plan.lot_mode {
+            "staggered" => index as i64 * tender.plan.stagger_s * 1000,
+            _ => 0,
+        };
         let least = if tender.plan.open_access { 0 } else { 1 };
-        for index in 0..self.tenders[place].lots.len() {
-            let lot = &mut self.tenders[place].lots[index];
-            if admitted < lot.plan.min_bidders.unwrap_or(least) {
-                lot.stage = "unsuccessful";
-                lot.closed_at = Some(at);
-                lot.end = Some(at);
-                self.step(place, index, at, vec![Event::Unsuccessful]);
-            } else {
-                lot.stage = "open";
-                lot.opened_at = Some(at);
-                lot.end = Some(at + lot.plan.duration_s * 1000);
-                self.step(place, index, at, vec![Event::Opened]);
+        let lot = &mut tender.lots[index];
+        let prebidders: Vec<u16> = lot.hidden.iter().map(|bid| bid.bidder).collect();
+        let counted = if lot.plan.needs_prebid() { prebidders.len() } else { admitted.len() };
+        if counted < lot.plan.min_bidders.unwrap_or(least) {
+            lot.stage = "unsuccessful";
+            lot.closed_at = Some(at);
+            lot.end = Some(at);
+            lot.forget_hidden();
+            self.step(place, index, at, vec![Event::Unsuccessful]);
+            self.begin_next(place, index, at);
+            self.settle_stage(place);
+            return;
+        }
+        lot.stage = "open";
+        lot.opened_at = Some(at);
+        lot.end = Some(at + lot.plan.duration_s * 1000 + stagger_ms);
+        if lot.plan.needs_prebid() {
+            lot.limits.retain(|limit| prebidders.contains(&limit.bidder));
+        }
+        lot.prebidders = prebidders;
+        lot.initial = lot.hidden.iter().map(|bid| (bid.bidder, bid.price)).collect();
+        let mut events = vec![Event::Opened];
+        match lot.plan.format {
+            Format::Sealed { .. } => {}
+            Format::English => {
+                let sent = lot.reveal();
+                let fired = if lot.plan.auto_bid { lot.settle(None) } else { Vec::new() };
+                let lead = lot.lead().map(|lead| lead.bidder);
+                for (bidder, price) in sent {
+                    let leads = lead == Some(bidder) && !fired.contains(&bidder);
+                    events.push(Event::Bid { bidder, price, lead: leads, auto: false });
+                }
+                events.extend(fired.iter().map(|bidder| lot.bid_event(*bidder)));
+            }
+            Format::Dutch { .. } | Format::Japanese { .. } => {
+                lot.inside = admitted;
+                return self.climb(place, index, 0, events, at);
+            }
+            Format::Rounds { lead_in_s, .. } => {
+                let sent = lot.reveal();
+                events.extend(sent.iter().map(|(bidder, _)| lot.bid_event(*bidder)));
+                lot.inside = sent.iter().map(|(bidder, _)| *bidder).collect();
+                if lot.inside.len() <= 1 {
+                    return self.close(place, index, at, events);
+                }
+                return self.enter(place, index, "lead_in", lead_in_s, events, at);
             }
         }
+        self.step(place, index, at, events);
         self.settle_stage(place);
     }
 
-    fn close(&mut self, place: usize, index: usize, at: Ms) {
+    /// What comes at the end of a lot or of its phase.
+    fn end(&mut self, place: usize, index: usize, at: Ms) {
+        match self.tenders[place].lots[index].phase {
+            None => self.close(place, index, at, Vec::new()),
+            Some(_) => self.end_phase(place, index, at),
+        }
+    }
+
+    /// Closes a lot, with what happened right before in the same step.
+    pub(super) fn close(&mut self, place: usize, index: usize, at: Ms, mut events: Vec<Event>) {
         let lot = &mut self.tenders[place].lots[index];
         lot.stage = "closed";
         lot.closed_at = Some(at);
-        let mut events = vec![Event::Closed];
-        let first = order::candidates(lot).into_iter().find(|standing| lot.meets_reserve(standing.price));
+        lot.end = Some(at);
+        lot.phase = None;
+        events.push(Event::Closed);
+        let sealed = lot.reveal();
+        events.extend(sealed.iter().map(|(bidder, _)| lot.bid_event(*bidder)));
+        lot.forget_hidden();
+        let first = lot.candidates().into_iter().find(|standing| lot.meets_reserve(standing.price));
         match first {
             Some(winner) if lot.plan.automatic_award => {
                 lot.stage = "awarded";
                 lot.awarded_to = Some(winner.bidder);
-                events.push(Event::Awarded { bidder: winner.bidder, price: winner.price });
+                events.push(Event::Awarded { bidder: winner.bidder, price: lot.pays(winner.bidder) });
             }
             None if lot.plan.automatic_award || lot.standing.is_empty() => {
                 lot.stage = "unsuccessful";
@@ -115,7 +218,21 @@ impl Twin {
             _ => {}
         }
         self.step(place, index, at, events);
+        self.begin_next(place, index, at);
         self.settle_stage(place);
+    }
+
+    /// A serial lot has closed: the next has its time.
+    fn begin_next(&mut self, place: usize, index: usize, at: Ms) {
+        let tender = &mut self.tenders[place];
+        if tender.plan.lot_mode != "serial" || index + 1 >= tender.lots.len() {
+            return;
+        }
+        let gap_s = tender.plan.gap_s;
+        tender.lots[index + 1].opens = Some(at + gap_s * 1000);
+        if gap_s > 0 {
+            self.step(place, index + 1, at, Vec::new());
+        }
     }
 
     /// The stage of a tender follows from those of its lots.
@@ -138,54 +255,34 @@ impl Twin {
     }
 }
 
-impl super::Lot {
-    /// Moves the end if the bid of `bidder` at `at` does that; `before` is the book before the bid.
-    pub(super) fn overtime(&mut self, bidder: u16, at: Ms, before: &[Standing]) -> Option<Event> {
-        let overtime = self.plan.overtime.clone()?;
-        let end = self.end.expect("an open lot has an end");
-        if end - at > overtime.window_s * 1000 {
-            return None;
+impl Lot {
+    /// The next end of an open lot: its own, or that of its phase.
+    fn next_end(&self) -> Ms {
+        self.phase.as_ref().map_or_else(|| self.end.expect("an open lot has an end"), |phase| phase.ends)
+    }
+
+    /// Until when a closed lot must be awarded.
+    fn decision_ends(&self) -> Option<Ms> {
+        Some(self.closed_at? + self.plan.decision_s? * 1000)
+    }
+
+    /// Puts the hidden bids into the book; answers whose and at what price, by number.
+    fn reveal(&mut self) -> Vec<(u16, Amount)> {
+        let mut hidden = std::mem::take(&mut self.hidden);
+        hidden.sort_by_key(|bid| self.number_of(bid.bidder));
+        let sent = hidden.iter().map(|bid| (bid.bidder, bid.price)).collect();
+        for bid in hidden {
+            self.stand(bid);
         }
-        let rank = |book: &[Standing], who: u16| {
-            let own = book.iter().find(|standing| standing.bidder == who)?.price;
-            Some(1 + book.iter().filter(|other| other.price < own).count())
-        };
-        let rank_after = rank(&self.standing, bidder).expect("the bid stands");
-        let first_bid = before.iter().all(|standing| standing.bidder != bidder);
-        let triggered = match overtime.trigger {
-            "any" => true,
-            "lead" => rank_after == 1,
-            "rank" => {
-                let changed = self
-                    .standing
-                    .iter()
-                    .any(|standing| rank(before, standing.bidder) != rank(&self.standing, standing.bidder));
-                rank_after <= overtime.rank && changed
-            }
-            other => panic!("no such trigger: {other}"),
-        };
-        let extends = triggered || (first_bid && overtime.first_bid_triggers);
-        if !extends {
-            return None;
-        }
-        if overtime.max_count.is_some_and(|most| self.extensions >= most) {
-            return None;
-        }
-        let wanted = match overtime.mode {
-            "reset" => at + overtime.length_s * 1000,
-            "add" => end + overtime.length_s * 1000,
-            other => panic!("no such mode: {other}"),
-        };
-        let mut added_ms = wanted - end;
-        if let Some(most) = overtime.max_total_s {
-            added_ms = added_ms.min(most * 1000 - self.added_ms);
-        }
-        if added_ms <= 0 {
-            return None;
-        }
-        self.end = Some(end + added_ms);
-        self.added_ms += added_ms;
-        self.extensions += 1;
-        Some(Event::Extended { closes_at: self.end, added_ms, reason: "overtime" })
+        sent
+    }
+
+    /// Drops what was never opened, and the limits.
+    pub(super) fn forget_hidden(&mut self) {
+        self.hidden.clear();
+        self.given.clear();
+        self.withdrew = false;
+        self.limits.clear();
+        self.phase = None;
     }
 }

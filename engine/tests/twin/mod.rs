@@ -7,10 +7,17 @@ mod award;
 mod bidding;
 mod clock;
 mod order;
+mod overtime;
+mod phases;
 mod prices;
+mod ratio;
 mod running;
+mod settle;
+
+use sha2::{Digest, Sha256};
 
 pub use prices::Highest;
+pub use ratio::Ratio;
 
 pub type Amount = i128;
 pub type Ms = i64;
@@ -24,6 +31,12 @@ pub struct Plan {
     pub public: bool,
     pub opens_at: Option<Ms>,
     pub terms: bool,
+    /// `parallel`, `serial` or `staggered`.
+    pub lot_mode: &'static str,
+    pub stagger_s: i64,
+    pub stagger_follows: bool,
+    pub gap_s: i64,
+    pub anonymous: bool,
     /// Somewhere in it is a rule that must be refused.
     pub invalid: Option<&'static str>,
     pub lots: Vec<LotPlan>,
@@ -31,8 +44,10 @@ pub struct Plan {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct LotPlan {
+    pub format: Format,
     /// Digits behind the point.
     pub scale: u32,
+    /// In english and sealed lots; 0 in others.
     pub duration_s: i64,
     pub ceiling: Option<Amount>,
     pub floor: Option<Amount>,
@@ -55,6 +70,22 @@ pub struct LotPlan {
     pub automatic_award: bool,
     pub grace_s: i64,
     pub max_view_age: Option<u64>,
+    /// `none`, `allowed` or `required`.
+    pub prebid: &'static str,
+    pub auto_bid: bool,
+    pub decision_s: Option<i64>,
+    pub all_or_nothing: bool,
+    /// Name and largest weight, in 10^-9.
+    pub features: Vec<(String, Amount)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Format {
+    English,
+    Sealed { second_price: bool },
+    Dutch { start: Amount, step: Amount, interval_s: i64 },
+    Japanese { start: Amount, step: Amount, interval_s: i64, floor: Amount },
+    Rounds { count: usize, turn_s: i64, pause_s: i64, lead_in_s: i64, announce_s: Option<i64> },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,12 +108,53 @@ pub struct Overtime {
     pub first_bid_triggers: bool,
     pub max_count: Option<u32>,
     pub max_total_s: Option<i64>,
+    pub scope: &'static str,
 }
 
 impl LotPlan {
     /// The smallest difference between two prices.
     pub fn unit(&self) -> Amount {
         10i128.pow(9 - self.scale)
+    }
+
+    pub fn is_english(&self) -> bool {
+        self.format == Format::English
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.format, Format::Sealed { .. })
+    }
+
+    pub fn is_dutch(&self) -> bool {
+        matches!(self.format, Format::Dutch { .. })
+    }
+
+    pub fn is_japanese(&self) -> bool {
+        matches!(self.format, Format::Japanese { .. })
+    }
+
+    pub fn is_rounds(&self) -> bool {
+        matches!(self.format, Format::Rounds { .. })
+    }
+
+    /// Whether one end is fixed at the opening, and may be moved.
+    pub fn has_duration(&self) -> bool {
+        self.is_english() || self.is_sealed()
+    }
+
+    /// Whether a pre-bid must be there at the opening.
+    pub fn needs_prebid(&self) -> bool {
+        self.prebid == "required" || self.is_rounds()
+    }
+
+    /// Whether pre-bids are taken.
+    pub fn takes_prebids(&self) -> bool {
+        self.prebid != "none" || self.is_rounds()
+    }
+
+    /// Whether bidders may leave a limit.
+    pub fn takes_limits(&self) -> bool {
+        self.auto_bid || self.is_dutch()
     }
 }
 
@@ -92,6 +164,7 @@ pub struct Sent {
     pub at: Ms,
     pub from: Org,
     pub request: u64,
+    pub salt: [u8; 16],
     /// Key and body.
     pub key: Option<(u64, u64)>,
     pub ask: Ask,
@@ -143,7 +216,7 @@ pub enum Ask {
         tender: u64,
         who: Org,
         accepted: bool,
-        adjusted: bool,
+        scoring: Scoring,
     },
     Join {
         tender: u64,
@@ -161,6 +234,7 @@ pub enum Ask {
     Accept {
         tender: u64,
         lot: u16,
+        step: u64,
     },
     Limit {
         tender: u64,
@@ -194,6 +268,16 @@ pub struct BidAsk {
     pub expires_at: Option<Ms>,
     pub seen_seq: Option<u64>,
     pub limit: Option<Amount>,
+    pub all_or_nothing: Option<bool>,
+}
+
+/// What an admission says about a bidder's prices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scoring {
+    /// Lot number, factor, addend.
+    pub adjustments: Vec<(i64, Option<Ratio>, Option<Amount>)>,
+    /// Lot number, feature, weight won in 10^-9.
+    pub features: Vec<(i64, String, Amount)>,
 }
 
 /// A bidder as a buyer names it.
@@ -207,12 +291,46 @@ pub enum Named {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     Done,
-    Refused { code: &'static str, shown: Option<Shown> },
-    Bid { bidder: u16, price: Amount, seq: u64, ranks: Option<Ranks>, next: Highest },
-    Tender { stage: &'static str },
-    Bidder { number: Option<u16>, org: Org, status: &'static str },
-    Voided { bidder: u16, price: Amount, seq: u64 },
-    Award { stage: &'static str, bidder: u16, pays: Option<Amount>, seq: u64 },
+    Refused {
+        code: &'static str,
+        shown: Option<Shown>,
+    },
+    Bid {
+        bidder: u16,
+        price: Amount,
+        seq: u64,
+        ranks: Option<Ranks>,
+        next: Highest,
+    },
+    /// A turn's bids were dropped.
+    Withdrawn {
+        seq: u64,
+        next: Highest,
+    },
+    /// A limit was left or taken back.
+    Limit {
+        seq: u64,
+        next: Highest,
+    },
+    Tender {
+        stage: &'static str,
+    },
+    Bidder {
+        number: Option<u16>,
+        org: Org,
+        status: &'static str,
+    },
+    Voided {
+        bidder: u16,
+        price: Amount,
+        seq: u64,
+    },
+    Award {
+        stage: &'static str,
+        bidder: u16,
+        pays: Option<Amount>,
+        seq: u64,
+    },
 }
 
 /// What the refusal of a bid, accept or limit tells about the lot.
@@ -243,7 +361,12 @@ pub struct Happened {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Opened,
-    Bid { bidder: u16, price: Amount, lead: bool },
+    Bid { bidder: u16, price: Amount, lead: bool, auto: bool },
+    Withdrawn { bidder: u16 },
+    Turn { round: usize, turn: usize, bidder: u16, ends_at: Ms },
+    Step { step: u64, price: Amount, ends_at: Ms },
+    Level { step: u64, price: Amount, ends_at: Ms },
+    Out { bidder: u16 },
     Voided { bidder: u16, reason: String },
     Extended { closes_at: Option<Ms>, added_ms: i64, reason: &'static str },
     Paused { reason: String },
@@ -285,10 +408,31 @@ pub struct Lot {
     pub seq: u64,
     pub opened_at: Option<Ms>,
     pub closed_at: Option<Ms>,
-    /// The end, while the lot is open, and after it.
+    /// When a pending serial lot opens, once that is known.
+    pub opens: Option<Ms>,
+    /// The end, while the lot is open, and after it; while a lot with phases is open, that of its plan.
     pub end: Option<Ms>,
-    /// The frozen rest, while the lot is paused.
+    /// The frozen rest, while the lot is paused; of the phase, where there are phases.
     pub rest: Ms,
+    /// Where a dutch, japanese or rounds lot is.
+    pub phase: Option<Phase>,
+    /// Who is still in (japanese), or takes part (rounds).
+    pub inside: Vec<u16>,
+    /// The turns of the running round.
+    pub order: Vec<u16>,
+    /// Pre-bids before the opening, and the bids of a sealed lot before its close.
+    pub hidden: Vec<Standing>,
+    /// What was given in the running turn or level.
+    pub given: Vec<Standing>,
+    /// Whether the last thing given in the running turn was a withdrawal.
+    pub withdrew: bool,
+    pub limits: Vec<Limit>,
+    /// Who had a pre-bid at the opening.
+    pub prebidders: Vec<u16>,
+    /// Bidder, factor and addend, where they are not 1 and 0.
+    pub adjustments: Vec<(u16, Ratio, Amount)>,
+    /// The drawn numbers of the bidders, if they were drawn.
+    pub drawn: Vec<u16>,
     pub extensions: u32,
     /// What overtime added so far.
     pub added_ms: i64,
@@ -309,7 +453,36 @@ pub struct Standing {
     pub price: Amount,
     pub at: Ms,
     pub seq: u64,
+    /// Tells apart what was entered at the same time: counts commands.
+    pub order: u64,
+    pub auto: bool,
     pub rejected: bool,
+}
+
+/// A secret limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    pub bidder: u16,
+    pub request: u64,
+    pub price: Amount,
+    pub at: Ms,
+    pub seq: u64,
+    pub order: u64,
+}
+
+/// A stretch of a dutch, japanese or rounds lot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// `lead_in`, `turn`, `pause`, `announce`, `step` or `level`.
+    pub kind: &'static str,
+    pub ends: Ms,
+    /// From 1; 0 where there is none.
+    pub round: usize,
+    pub turn: usize,
+    pub bidder: u16,
+    /// Of a dutch step or japanese level, from 0.
+    pub step: u64,
+    pub price: Amount,
 }
 
 /// The naive engine.
@@ -323,6 +496,10 @@ pub struct Twin {
     pub happened: Vec<Happened>,
     /// Whether the last command was answered from its key.
     pub repeated: bool,
+    /// Counts commands.
+    order: u64,
+    /// The salt of the command that is being handled.
+    salt: [u8; 16],
 }
 
 /// What `Said` a refusal is.
@@ -340,6 +517,8 @@ impl Twin {
     pub fn take(&mut self, sent: &Sent) -> Said {
         assert!(sent.at >= self.now, "time never runs backwards");
         let outage = matches!(sent.ask, Ask::Takeover { planned: false });
+        self.order += 1;
+        self.salt = sent.salt;
         self.pass_time(sent.at, outage);
         self.now = sent.at;
         self.repeated = false;
@@ -372,14 +551,12 @@ impl Twin {
             Ask::Resume { tender, reason } => self.resume(sent, *tender, reason),
             Ask::Cancel { tender, reason } => self.cancel(sent, *tender, reason),
             Ask::Extend { tender, lot, seconds, reason } => self.extend(sent, *tender, *lot, *seconds, reason),
-            Ask::Admit { tender, who, accepted, adjusted } => {
-                self.admit(sent, *tender, *who, *accepted, *adjusted)
-            }
+            Ask::Admit { tender, who, accepted, scoring } => self.admit(sent, *tender, *who, *accepted, scoring),
             Ask::Join { tender } => self.join(sent, *tender),
             Ask::Disqualify { tender, bidder, reason } => self.disqualify(sent, *tender, *bidder, reason),
             Ask::Bid { tender, lot, bid } => self.bid(sent, *tender, *lot, bid),
-            Ask::Accept { tender, lot } => self.other_bid_action(sent, *tender, *lot, "wrong_action"),
-            Ask::Limit { tender, lot, .. } => self.other_bid_action(sent, *tender, *lot, "limit_not_allowed"),
+            Ask::Accept { tender, lot, step } => self.accept(sent, *tender, *lot, *step),
+            Ask::Limit { tender, lot, limit } => self.limit(sent, *tender, *lot, *limit),
             Ask::Void { tender, lot, bid, reason } => self.void(sent, *tender, *lot, *bid, reason),
             Ask::Award { tender, lot, bidder, reason } => self.award(sent, *tender, *lot, *bidder, reason),
             Ask::Reject { tender, lot, bidder, reason } => self.reject(sent, *tender, *lot, *bidder, reason),
@@ -457,7 +634,11 @@ impl Twin {
             if plan.invalid.is_some() {
                 return refused("invalid_rules");
             }
+            let same_lots = tender.plan.lots == plan.lots;
             tender.plan = plan.clone();
+            if same_lots {
+                return Said::Tender { stage: "draft" };
+            }
             tender.lots = plan.lots.iter().enumerate().map(|(index, lot)| Lot::new(index, lot)).collect();
             return Said::Tender { stage: "draft" };
         }
@@ -509,7 +690,7 @@ impl Twin {
         Said::Tender { stage: self.tenders[place].stage }
     }
 
-    fn admit(&mut self, sent: &Sent, id: u64, who: Org, accepted: bool, adjusted: bool) -> Said {
+    fn admit(&mut self, sent: &Sent, id: u64, who: Org, accepted: bool, scoring: &Scoring) -> Said {
         let place = match self.owned(id, sent.from) {
             Ok(place) => place,
             Err(said) => return said,
@@ -522,9 +703,7 @@ impl Twin {
         if known.is_some_and(|known| tender.opened || tender.bidders[known].status == "disqualified") {
             return refused("rules_frozen");
         }
-        if adjusted {
-            return refused("invalid_rules");
-        }
+        let Some(scores) = tender.scores(scoring) else { return refused("invalid_rules") };
         let index = known.unwrap_or_else(|| {
             tender.bidders.push(Bidder { id: sent.request, org: who, status: "invited", accepted: false });
             tender.bidders.len() - 1
@@ -532,8 +711,15 @@ impl Twin {
         let bidder = &mut tender.bidders[index];
         bidder.accepted |= accepted;
         bidder.status = if bidder.accepted || !tender.plan.terms { "admitted" } else { "invited" };
-        let number = tender.opened.then_some(index as u16 + 1);
-        Said::Bidder { number, org: who, status: tender.bidders[index].status }
+        let number = index as u16 + 1;
+        for (lot, (factor, addend)) in tender.lots.iter_mut().zip(scores) {
+            lot.adjustments.retain(|(bidder, _, _)| *bidder != number);
+            if (factor, addend) != (Ratio::whole(1), 0) {
+                lot.adjustments.push((number, factor, addend));
+            }
+        }
+        let shown = (tender.opened && !tender.hides_names()).then_some(number);
+        Said::Bidder { number: shown, org: who, status: tender.bidders[index].status }
     }
 
     fn join(&mut self, sent: &Sent, id: u64) -> Said {
@@ -557,7 +743,8 @@ impl Twin {
         });
         tender.bidders[index].status = "admitted";
         tender.bidders[index].accepted = true;
-        Said::Bidder { number: Some(index as u16 + 1), org: sent.from, status: "admitted" }
+        let shown = tender.opened || !tender.plan.anonymous;
+        Said::Bidder { number: shown.then_some(index as u16 + 1), org: sent.from, status: "admitted" }
     }
 }
 
@@ -570,13 +757,85 @@ impl Tender {
                     || self.bidders.iter().any(|bidder| bidder.org == org)))
     }
 
+    /// Whether the buyer must not learn yet which organisation has which number.
+    pub fn hides_names(&self) -> bool {
+        self.plan.anonymous && ["draft", "published", "open"].contains(&self.stage)
+    }
+
     /// The dense index of a bidder that is still in the tender.
     fn named(&self, named: Named) -> Option<usize> {
         let index = match named {
             Named::Id(id) => self.bidders.iter().position(|bidder| bidder.id == id)?,
-            Named::Number(number) => usize::try_from(number - 1).ok()?,
+            Named::Number(_) if self.plan.anonymous && !self.opened => return None,
+            Named::Number(number) => (0..self.bidders.len())
+                .find(|index| i64::from(self.lots[0].number_of(*index as u16 + 1)) == number)?,
         };
         (index < self.bidders.len() && self.bidders[index].status != "disqualified").then_some(index)
+    }
+
+    /// Draws the numbers of the bidders, where the buyer must not know them.
+    fn draw_numbers(&mut self, salt: [u8; 16]) {
+        if !self.plan.anonymous {
+            return;
+        }
+        let lot = |index: usize| {
+            Sha256::new()
+                .chain_update(salt)
+                .chain_update(u128::from(self.bidders[index].id).to_be_bytes())
+                .finalize()
+        };
+        let mut drawn: Vec<usize> = (0..self.bidders.len()).collect();
+        drawn.sort_by_key(|index| lot(*index));
+        let place = |index: usize| drawn.iter().position(|one| *one == index).expect("everybody draws") as u16 + 1;
+        let numbers: Vec<u16> = (0..self.bidders.len()).map(place).collect();
+        for lot in &mut self.lots {
+            lot.drawn.clone_from(&numbers);
+        }
+    }
+
+    /// Factor and addend for each lot, unless something is wrong with them.
+    fn scores(&self, scoring: &Scoring) -> Option<Vec<(Ratio, Amount)>> {
+        let lots: Vec<i64> = (1..=self.lots.len() as i64).collect();
+        let named =
+            scoring.adjustments.iter().map(|(lot, ..)| lot).chain(scoring.features.iter().map(|(lot, ..)| lot));
+        for lot in named {
+            let plan = &self.lots[lots.iter().position(|known| known == lot)?].plan;
+            if plan.is_dutch() || plan.is_japanese() {
+                return None;
+            }
+        }
+        let mut scores = Vec::new();
+        for (lot, number) in self.lots.iter().zip(lots) {
+            let rows: Vec<_> = scoring.adjustments.iter().filter(|(lot, ..)| *lot == number).collect();
+            let won: Vec<_> = scoring.features.iter().filter(|(lot, ..)| *lot == number).collect();
+            if rows.len() > 1 {
+                return None;
+            }
+            let (factor, addend) = rows.first().map_or((None, None), |(_, factor, addend)| (*factor, *addend));
+            if factor.is_some_and(|factor| !factor.is_sensible_factor()) {
+                return None;
+            }
+            if addend.is_some_and(|addend| addend % lot.plan.unit() != 0) {
+                return None;
+            }
+            if factor.is_some() && !won.is_empty() {
+                return None;
+            }
+            for (place, (_, id, value)) in won.iter().enumerate() {
+                let max = lot.plan.features.iter().find(|(known, _)| known == id)?.1;
+                if *value < 0 || *value > max || won[..place].iter().any(|(_, other, _)| other == id) {
+                    return None;
+                }
+            }
+            let by_features = {
+                // K = 1 + won / (1 - max); the factor is 1 / K.
+                let most = 1_000_000_000 - lot.plan.features.iter().map(|(_, max)| max).sum::<Amount>();
+                let won = won.iter().map(|(_, _, value)| value).sum::<Amount>();
+                if won == 0 { Ratio::whole(1) } else { Ratio::new(most, most + won) }
+            };
+            scores.push((factor.unwrap_or(by_features), addend.unwrap_or(0)));
+        }
+        Some(scores)
     }
 }
 
@@ -589,8 +848,19 @@ impl Lot {
             seq: 0,
             opened_at: None,
             closed_at: None,
+            opens: None,
             end: None,
             rest: 0,
+            phase: None,
+            inside: Vec::new(),
+            order: Vec::new(),
+            hidden: Vec::new(),
+            given: Vec::new(),
+            withdrew: false,
+            limits: Vec::new(),
+            prebidders: Vec::new(),
+            adjustments: Vec::new(),
+            drawn: Vec::new(),
             extensions: 0,
             added_ms: 0,
             standing: Vec::new(),
@@ -601,12 +871,30 @@ impl Lot {
         }
     }
 
+    /// The opening that everybody is told.
+    pub fn opens_at(&self, tender: &Tender) -> Option<Ms> {
+        match self.stage {
+            "pending" | "cancelled" if self.opened_at.is_none() => self.planned_opening(&tender.plan),
+            _ => self.opened_at.or(self.end),
+        }
+    }
+
+    /// When a lot that has not opened will open.
+    fn planned_opening(&self, tender: &Plan) -> Option<Ms> {
+        if tender.lot_mode == "serial" && self.number > 1 { self.opens } else { tender.opens_at }
+    }
+
     /// The end that everybody is told.
     pub fn closes_at(&self, tender: &Plan) -> Option<Ms> {
         match self.stage {
-            "pending" => tender.opens_at.map(|opens_at| opens_at + self.plan.duration_s * 1000),
+            "pending" => Some(self.planned_opening(tender)? + self.planned_length(tender)?),
             "paused" | "cancelled" => None,
             _ => self.end,
         }
+    }
+
+    /// The number under which a bidder is shown.
+    pub fn number_of(&self, bidder: u16) -> u16 {
+        self.drawn.get(usize::from(bidder) - 1).copied().unwrap_or(bidder)
     }
 }

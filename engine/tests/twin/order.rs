@@ -1,18 +1,9 @@
 //! Award order, ranks and results.
 
-use super::{Amount, Lot, Ranks, Standing};
+use super::{Amount, Format, Lot, Ranks, Ratio, Standing};
 
-/// All standing bids in award order.
-pub fn ranking(lot: &Lot) -> Vec<Standing> {
-    let mut all = lot.standing.clone();
-    all.sort_by_key(|standing| (standing.price, standing.at, standing.seq));
-    all
-}
-
-/// Those that may still be awarded, in award order.
-pub fn candidates(lot: &Lot) -> Vec<Standing> {
-    ranking(lot).into_iter().filter(|standing| !standing.rejected).collect()
-}
+/// What a book is, for questions about another moment than now.
+pub type Book = Vec<Standing>;
 
 /// How a lot ended, or stands so far.
 #[derive(Debug, PartialEq)]
@@ -23,19 +14,59 @@ pub struct Outcome {
 }
 
 impl Lot {
+    /// Factor and addend of a bidder.
+    fn adjustment(&self, bidder: u16) -> (Ratio, Amount) {
+        let own = self.adjustments.iter().find(|(who, _, _)| *who == bidder);
+        own.map_or((Ratio::whole(1), 0), |(_, factor, addend)| (*factor, *addend))
+    }
+
+    /// What a price of a bidder counts as.
+    pub fn effective(&self, bidder: u16, price: Amount) -> Ratio {
+        let (factor, addend) = self.adjustment(bidder);
+        Ratio::whole(price) * factor + Ratio::whole(addend)
+    }
+
+    /// The highest price on multiples of `stride` that counts as no more than `effective`.
+    pub fn price_for(&self, bidder: u16, effective: Ratio, stride: Amount) -> Amount {
+        let (factor, addend) = self.adjustment(bidder);
+        (effective - Ratio::whole(addend)).over(factor).floor_to(stride)
+    }
+
+    pub fn worth(&self, standing: &Standing) -> Ratio {
+        self.effective(standing.bidder, standing.price)
+    }
+
+    /// All standing bids in award order.
     pub fn ranking(&self) -> Vec<Standing> {
-        ranking(self)
+        let mut all = self.standing.clone();
+        all.sort_by_key(|standing| (self.worth(standing), standing.at, standing.seq, standing.order));
+        all
+    }
+
+    /// Those that may still be awarded, in award order.
+    pub fn candidates(&self) -> Vec<Standing> {
+        self.ranking().into_iter().filter(|standing| !standing.rejected).collect()
+    }
+
+    pub fn lead(&self) -> Option<Standing> {
+        self.ranking().into_iter().next()
     }
 
     pub fn standing_of(&self, bidder: u16) -> Option<&Standing> {
         self.standing.iter().find(|standing| standing.bidder == bidder)
     }
 
+    /// 1 + the number of strictly better effective prices in a book.
+    pub fn rank_in(&self, book: &Book, bidder: u16) -> Option<usize> {
+        let own = self.worth(book.iter().find(|standing| standing.bidder == bidder)?);
+        Some(1 + book.iter().filter(|other| self.worth(other) < own).count())
+    }
+
     pub fn ranks_of(&self, bidder: u16) -> Option<Ranks> {
-        let own = self.standing_of(bidder)?.price;
-        let better = self.standing.iter().filter(|standing| standing.price < own).count();
-        let equal = self.standing.iter().filter(|standing| standing.price == own).count();
-        let place = ranking(self).iter().position(|standing| standing.bidder == bidder).expect("it stands");
+        let own = self.worth(self.standing_of(bidder)?);
+        let better = self.standing.iter().filter(|standing| self.worth(standing) < own).count();
+        let equal = self.standing.iter().filter(|standing| self.worth(standing) == own).count();
+        let place = self.ranking().iter().position(|standing| standing.bidder == bidder).expect("it stands");
         let rank = match self.plan.tie_rank {
             "by_time" => place + 1,
             "best" => better + 1,
@@ -51,23 +82,45 @@ impl Lot {
 
     pub fn reserve_met(&self) -> Option<bool> {
         self.plan.reserve?;
-        Some(ranking(self).first().is_some_and(|lead| self.meets_reserve(lead.price)))
+        Some(self.lead().is_some_and(|lead| self.meets_reserve(lead.price)))
     }
 
     pub fn outcome(&self) -> Outcome {
         let winner = match self.stage {
             "awarded" => self.awarded_to,
-            "closed" => candidates(self).iter().find(|s| self.meets_reserve(s.price)).map(|s| s.bidder),
+            "closed" => self.candidates().iter().find(|s| self.meets_reserve(s.price)).map(|s| s.bidder),
             _ => None,
         };
-        let pays = winner.map(|winner| self.standing_of(winner).expect("a winner stands").price);
+        let pays = winner.map(|winner| self.pays(winner));
         let abnormally_low = winner.is_some_and(|winner| self.is_abnormally_low(winner));
         Outcome { winner, pays, abnormally_low }
     }
 
+    /// What a winner is paid.
+    pub fn pays(&self, winner: u16) -> Amount {
+        let own = self.standing_of(winner).expect("a winner stands").price;
+        if self.plan.format != (Format::Sealed { second_price: true }) {
+            return own;
+        }
+        let order = self.ranking();
+        let place = order.iter().position(|standing| standing.bidder == winner).expect("it stands");
+        let next = order[place + 1..].iter().find(|standing| !standing.rejected);
+        let price = match next {
+            Some(next) => {
+                let equal = self.price_for(winner, self.worth(next), self.plan.unit());
+                [self.plan.reserve, self.plan.ceiling].into_iter().flatten().fold(equal, Amount::min)
+            }
+            None => self.plan.reserve.or(self.plan.ceiling).unwrap_or(own),
+        };
+        price.max(own)
+    }
+
     fn is_abnormally_low(&self, winner: u16) -> bool {
+        if self.plan.is_dutch() || self.plan.is_japanese() {
+            return false;
+        }
         let last = self.standing_of(winner).expect("a winner stands").price;
-        let order = ranking(self);
+        let order = self.ranking();
         let others: Vec<Amount> = order
             .iter()
             .filter(|standing| standing.bidder != winner)

@@ -1,6 +1,6 @@
 //! What a buyer does to a running tender: pause, resume, extend, cancel, void, disqualify.
 
-use super::{Event, Named, Said, Sent, Twin, given, order, refused};
+use super::{Event, Named, Said, Sent, Twin, given, refused};
 
 /// The most seconds of one extension: 30 days.
 const SECONDS_MAX: i64 = 2_592_000;
@@ -25,7 +25,14 @@ impl Twin {
         for index in open {
             let lot = &mut self.tenders[place].lots[index];
             lot.stage = "paused";
-            lot.rest = lot.end.expect("an open lot has an end") - sent.at;
+            lot.rest = match &lot.phase {
+                None => lot.end.expect("an open lot has an end") - sent.at,
+                Some(phase) => phase.ends - sent.at,
+            };
+            if lot.starts_again() {
+                lot.given.clear();
+                lot.withdrew = false;
+            }
             self.step(place, index, sent.at, vec![Event::Paused { reason: reason.clone() }]);
         }
         Said::Tender { stage: self.tenders[place].stage }
@@ -44,10 +51,20 @@ impl Twin {
         for index in paused {
             let lot = &mut self.tenders[place].lots[index];
             lot.stage = "open";
-            let least = lot.plan.overtime.as_ref().map_or(0, |overtime| overtime.window_s * 1000);
-            let closes_at = sent.at + lot.rest.max(least);
-            lot.end = Some(closes_at);
-            self.step(place, index, sent.at, vec![Event::Resumed { reason: reason.clone(), closes_at }]);
+            let mut again = None;
+            if lot.phase.is_some() {
+                let rest = if lot.starts_again() { lot.phase_length() } else { lot.rest };
+                lot.phase.as_mut().expect("it has one").ends = sent.at + rest;
+                lot.plan_end();
+                again = lot.phase_event();
+            } else {
+                let least = lot.plan.overtime.as_ref().map_or(0, |overtime| overtime.window_s * 1000);
+                lot.end = Some(sent.at + lot.rest.max(least));
+            }
+            let closes_at = lot.end.expect("an open lot has an end");
+            let mut events = vec![Event::Resumed { reason: reason.clone(), closes_at }];
+            events.extend(again);
+            self.step(place, index, sent.at, events);
         }
         Said::Tender { stage: self.tenders[place].stage }
     }
@@ -68,6 +85,7 @@ impl Twin {
             return refused("not_owner");
         }
         let mut running = self.lots_in(place, &["open", "paused"]);
+        running.retain(|index| self.tenders[place].lots[*index].plan.has_duration());
         if let Some(lot) = lot {
             running.retain(|index| *index == usize::from(lot) - 1);
         }
@@ -109,6 +127,7 @@ impl Twin {
             let lot = &mut self.tenders[place].lots[index];
             lot.stage = "cancelled";
             lot.closed_at = None;
+            lot.forget_hidden();
             if self.tenders[place].published {
                 self.step(place, index, sent.at, vec![Event::Cancelled { reason: reason.clone() }]);
             }
@@ -125,10 +144,19 @@ impl Twin {
         if ["awarded", "unsuccessful", "cancelled"].contains(&lot.stage) {
             return refused("wrong_stage");
         }
-        let Some(gone) = lot.standing.iter().find(|standing| standing.bid == bid).cloned() else {
+        let mut removable = lot.standing.iter().chain(&lot.hidden);
+        let Some(gone) = removable.find(|standing| standing.bid == bid).cloned() else {
             return refused("bid_not_found");
         };
         let Some(reason) = given(reason) else { return refused("reason_required") };
+        let hidden = lot.hidden.contains(&gone);
+        let lot = &mut self.tenders[place].lots[index];
+        lot.limits.retain(|limit| limit.bidder != gone.bidder);
+        if hidden {
+            // Nobody saw it come, so nobody sees it go.
+            lot.hidden.retain(|standing| standing.bidder != gone.bidder);
+            return Said::Voided { bidder: gone.bidder, price: gone.price, seq: lot.seq };
+        }
         self.take_out(place, index, gone.bidder, sent.at, Event::Voided { bidder: gone.bidder, reason });
         let seq = self.tenders[place].lots[index].seq;
         Said::Voided { bidder: gone.bidder, price: gone.price, seq }
@@ -150,12 +178,24 @@ impl Twin {
         self.tenders[place].bidders[who].status = "disqualified";
         let number = who as u16 + 1;
         for index in touched {
+            let lot = &mut self.tenders[place].lots[index];
+            lot.hidden.retain(|standing| standing.bidder != number);
+            lot.limits.retain(|limit| limit.bidder != number);
+            lot.inside.retain(|inside| *inside != number);
+            lot.given.retain(|given| given.bidder != number);
+            if lot.is_turn_of(number) {
+                lot.withdrew = false;
+            }
+            if lot.stage == "open" && lot.phase.is_some() {
+                // Later rounds have a turn less.
+                lot.plan_end();
+            }
             if self.tenders[place].published {
                 self.take_out(place, index, number, sent.at, Event::Disqualified { bidder: number });
             }
         }
         let tender = &self.tenders[place];
-        let shown = tender.opened.then_some(number);
+        let shown = (tender.opened && !tender.hides_names()).then_some(number);
         Said::Bidder { number: shown, org: tender.bidders[who].org, status: "disqualified" }
     }
 
@@ -164,7 +204,7 @@ impl Twin {
         let lot = &mut self.tenders[place].lots[index];
         lot.standing.retain(|standing| standing.bidder != bidder);
         let mut events = vec![event];
-        if lot.stage == "closed" && order::candidates(lot).is_empty() {
+        if lot.stage == "closed" && lot.candidates().is_empty() {
             lot.stage = "unsuccessful";
             events.push(Event::Unsuccessful);
         }
