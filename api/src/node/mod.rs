@@ -7,6 +7,7 @@ mod boot;
 mod clock;
 mod core;
 mod machine;
+mod processor;
 mod snapshots;
 mod stamp;
 mod view;
