@@ -58,9 +58,17 @@ impl BodyError {
 /// Reads a body.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = read(&mut json)?;
-    json.end().map_err(|error| BodyError::Malformed { pointer: String::new(), detail: error.to_string() })?;
+    let value = read(&mut json).map_err(|error| match (error, serde_json::from_slice(bytes)) {
+        // What is no JSON is that first, whatever stands before the place where it breaks off.
+        (BodyError::UnknownField { .. } | BodyError::InvalidRules { .. }, Err(broken)) => not_json(&broken),
+        (error, Ok(serde::de::IgnoredAny) | Err(_)) => error,
+    })?;
+    json.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> BodyError {
+    BodyError::Malformed { pointer: String::new(), detail: error.to_string() }
 }
 
 /// Reads a body that may be left out altogether: no bytes are an empty object.
@@ -180,7 +188,7 @@ mod tests {
             (&format!(r#"{RULES},"ceiling":1000"#), "malformed", "/lots/0/rules/ceiling"),
             (&format!(r#"{RULES},"ceiling":"1,000""#), "malformed", "/lots/0/rules/ceiling"),
             (&format!(r#"{RULES},"duration":5"#), "unknown_field", "/lots/0/rules/duration"),
-            (&format!(r#"{RULES},"reserve":{{"price":"7"}}"#), "malformed", "/lots/0/rules/reserve/shown"),
+            (&format!(r#"{RULES},"reserve":{{"shown":true}}"#), "malformed", "/lots/0/rules/reserve/price"),
             (&format!(r#"{RULES},"decrement":{{"kind":"amount"}}"#), "malformed", "/lots/0/rules/decrement/value"),
             (
                 &format!(r#"{RULES},"decrement":{{"kind":"amount","value":"1","rows":[]}}"#),
@@ -237,6 +245,13 @@ mod tests {
             "/expires_at"
         );
         assert_eq!(parse::<BidBody>(br#"{"price":"1","cid":"c"}"#).expect_err("unknown").code(), "unknown_field");
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed_before_anything_else() {
+        for body in [r#"{"foo":1"#, r#"{"foo"}"#, r#"{"price":"1","foo":2,}"#, r#"{"foo":1} x"#] {
+            assert_eq!(parse::<BidBody>(body.as_bytes()).expect_err(body).code(), "malformed", "{body}");
+        }
     }
 
     #[test]

@@ -153,6 +153,7 @@ pub struct ReserveBody {
     /// The price.
     pub price: DecimalText,
     /// Whether bidders and observers see it.
+    #[serde(default)]
     pub shown: bool,
 }
 
@@ -529,15 +530,8 @@ impl RulesBody {
             at_scale(&mut buffer.front);
             at_scale(&mut buffer.back);
         }
-        match &mut self.decrement {
-            Some(DecrementBody::Amount { value }) => at_scale(value),
-            Some(DecrementBody::Table { rows }) => {
-                for row in rows {
-                    at_scale(&mut row.from);
-                    at_scale(&mut row.step);
-                }
-            }
-            Some(DecrementBody::Percent { .. }) | None => {}
+        if let Some(decrement) = &mut self.decrement {
+            decrement.at_scale(scale);
         }
         if let Some(dutch) = &mut self.dutch {
             at_scale(&mut dutch.start);
@@ -561,6 +555,30 @@ impl DecrementBody {
                 rows.iter().map(|row| DecrementRow { from: row.from.0, step: row.step.0 }).collect(),
             ),
         }
+    }
+
+    /// Writes its amounts with `scale` digits behind the point.
+    fn at_scale(&mut self, scale: u8) {
+        let at_scale = |price: &mut DecimalText| price.0 = text::decimal_at(price.0, scale);
+        match self {
+            Self::Amount { value } => at_scale(value),
+            Self::Table { rows } => {
+                for row in rows {
+                    at_scale(&mut row.from);
+                    at_scale(&mut row.step);
+                }
+            }
+            Self::Percent { .. } => {}
+        }
+    }
+
+    /// The least improvement of a lot whose prices have `scale` digits behind the point, as a tender tells it: one unit
+    /// where the rules name none.
+    pub fn effective(spec: Option<&DecrementSpec>, scale: u8) -> Self {
+        let unit = || Self::Amount { value: DecimalText(Decimal { mantissa: 1, scale }) };
+        let mut decrement = spec.map_or_else(unit, Self::from_spec);
+        decrement.at_scale(scale);
+        decrement
     }
 
     /// The decrement as it was sent.

@@ -258,3 +258,18 @@ fn what_an_answer_tells_may_be_sent_again() {
         assert_eq!(is_valid(again), Ok(()), "the echo of {rules}");
     }
 }
+
+#[test]
+fn a_lot_tells_the_decrement_that_its_tender_tells() {
+    for rules in [
+        r#"{"format":"english","duration_s":60}"#,
+        r#"{"format":"english","duration_s":60,"decrement":{"kind":"amount","value":"5"}}"#,
+        r#"{"format":"english","duration_s":60,"decrement":{"kind":"percent","value":"0.5"}}"#,
+        r#"{"format":"english","duration_s":60,"decrement":{"kind":"table","rows":[{"from":"0","step":"3"}]}}"#,
+    ] {
+        let spec = small(rules);
+        let of_lot = crate::body::DecrementBody::effective(spec.lots[0].rules.decrement.as_ref(), 2);
+        let of_lot = serde_json::to_value(of_lot).expect("JSON");
+        assert_eq!(of_lot, filled(&spec)["lots"][0]["rules"]["decrement"], "{rules}");
+    }
+}

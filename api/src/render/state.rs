@@ -50,7 +50,7 @@ pub struct StateBody {
     pub extensions: u32,
     /// The highest price taken.
     pub ceiling: Option<DecimalText>,
-    /// The least improvement; null: one unit.
+    /// The least improvement; one unit where the rules name none.
     pub decrement: Option<DecrementBody>,
     /// The lead; null while nobody leads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +105,7 @@ pub fn state(tender: &Tender, lot: &Lot, audience: &Audience) -> StateBody {
         closes_at: lot.closes_at().map(TimeText),
         extensions: lot.extensions,
         ceiling: rules.ceiling.map(|ceiling| price(ceiling, rules.price_scale)),
-        decrement: of_lot.rules.decrement.as_ref().map(DecrementBody::from_spec),
+        decrement: Some(DecrementBody::effective(of_lot.rules.decrement.as_ref(), rules.price_scale)),
         lead: audience.lead.then(|| lead(lot, audience)),
         board: audience.board.then(|| board(lot)),
         bidder_count: audience.bidder_count.then(|| lot.bidder_count()),
