@@ -78,16 +78,12 @@ impl Truncator {
 impl LogThread {
     /// Starts the thread and its helper.
     pub fn spawn(log: Log) -> io::Result<Self> {
-        Self::spawn_waking(log, || {}, || {})
+        Self::spawn_waking(log, || {})
     }
 
-    /// As [`LogThread::spawn`], for who sleeps by other means than the channel of events. On the thread that flushes,
-    /// `begin` is called first, to say where it shall run, and `wake` behind each event.
-    pub fn spawn_waking(
-        mut log: Log,
-        begin: impl FnOnce() + Send + 'static,
-        wake: impl Fn() + Send + 'static,
-    ) -> io::Result<Self> {
+    /// As [`LogThread::spawn`], for who sleeps by other means than the channel of events: `wake` is called behind each
+    /// event, on the log thread.
+    pub fn spawn_waking(mut log: Log, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (orders, given) = bounded(WAITING_MAX);
         // Room for the answer to every batch that can wait, and for changes of state between them.
         let (tell, events) = bounded(4 * WAITING_MAX);
@@ -97,10 +93,7 @@ impl LogThread {
             threads.push(thread.spawn(helper)?);
         }
         let thread = std::thread::Builder::new().name("log".into());
-        threads.push(thread.spawn(move || {
-            begin();
-            run(log, &given, &tell, &wake);
-        })?);
+        threads.push(thread.spawn(move || run(log, &given, &tell, &wake))?);
         Ok(Self { orders: Some(orders), events, threads })
     }
 

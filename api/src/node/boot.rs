@@ -16,7 +16,6 @@ use persistence::{
 use super::clock::LeaderClock;
 use super::core::{Core, CoreParts, Shared, Sleeper, Submission, stop_process, system_command};
 use super::machine::{Machine, SYSTEM_SHARD};
-use super::processor::share_a_processor;
 use super::snapshots::{self, Snapshotter};
 use super::stamp::Stamps;
 use super::view::{ViewShard, Views};
@@ -86,8 +85,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let (to_view, committed) = bounded(VIEW_QUEUE);
     let log = {
         let shared = Arc::clone(&shared);
-        let wake = move || shared.core.wake();
-        LogThread::spawn_waking(log, share_a_processor, wake).map_err(BootError::Thread)?
+        LogThread::spawn_waking(log, move || shared.core.wake()).map_err(BootError::Thread)?
     };
     let snapshotter = Snapshotter {
         views: Arc::clone(&views),
@@ -129,10 +127,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let (stop_snapshots, stopped) = bounded(0);
     let threads = vec![
         spawn("snapshots", move || snapshotter.run(&stopped))?,
-        spawn("core", move || {
-            share_a_processor();
-            core.run();
-        })?,
+        spawn("core", move || core.run())?,
         spawn("view", {
             let (views, shared) = (Arc::clone(&views), Arc::clone(&shared));
             move || views.run(&committed, &shared.view)

@@ -7,7 +7,6 @@ mod boot;
 mod clock;
 mod core;
 mod machine;
-mod processor;
 mod snapshots;
 mod stamp;
 mod view;
