@@ -237,11 +237,14 @@ async fn a_bid_is_answered_before_its_step_and_with_its_seq() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_come_before_their_steps_however_many_are_under_way() {
     let (server, lot, _, [a, b]) = market(FeedOptions::default()).await;
+    // Both see the lot before either bids: they count its steps from the same one.
+    let subscribed = std::sync::Arc::new(tokio::sync::Barrier::new(2));
     let bidding = [a, b].map(|person| {
-        let server = server.handle();
+        let (server, subscribed) = (server.handle(), std::sync::Arc::clone(&subscribed));
         tokio::spawn(async move {
             let mut client = server.hello(Some(&person)).await;
             client.sub(lot).await;
+            subscribed.wait().await;
             let mut bids = std::collections::BTreeMap::new();
             let (mut answered, mut last) = (std::collections::BTreeSet::new(), 2);
             for round in 0..6 {
