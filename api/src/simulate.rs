@@ -12,8 +12,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use engine::{
-    Action, Answer, BidderRef, Command, Engine, Entry, Envelope, LogTime, Lot, LotId, OrganisationId, Reply,
-    RequestId, Sink, Step, Tender, TenderId,
+    Action, Answer, BidderRef, Command, Engine, Entry, Envelope, Format, LogTime, Lot, LotId, OrganisationId,
+    Reply, RequestId, Sink, Step, Tender, TenderId,
 };
 
 use self::input::{Head, Line, LotLine, Outage, ScoringLine, Seconds, TenderLine, read};
@@ -234,7 +234,12 @@ impl Rehearsal {
         for (lot, alias) in lots.iter().zip(&aliases) {
             self.names.lot(*lot, alias);
         }
-        let action = Action::CreateTender { tender, spec: Box::new(body.to_spec()) };
+        let mut spec = body.to_spec();
+        for lot in spec.lots.iter_mut().filter(|lot| lot.rules.format == Format::Dutch) {
+            // Limits need no rule in dutch; scenarios of other systems say it nonetheless.
+            lot.rules.auto_bid = false;
+        }
+        let action = Action::CreateTender { tender, spec: Box::new(spec) };
         let answer = self.take(line, at, BUYER, action, out)?;
         // The names of a tender that was refused stay free for the next try.
         if matches!(answer, Answer::Tender(_)) {

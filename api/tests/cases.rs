@@ -104,7 +104,7 @@ fn scenarios() -> Vec<PathBuf> {
 #[test]
 fn every_case_ends_as_its_source_states() {
     let scenarios = scenarios();
-    assert_eq!(scenarios.len(), 10, "all cases are found");
+    assert_eq!(scenarios.len(), 25, "all cases are found");
     for path in scenarios {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let scenario = fs::read_to_string(&path).expect(&name);
@@ -270,16 +270,11 @@ fn a_lot_that_fails_at_its_opening_never_opened() {
 #[test]
 fn rules_that_are_invalid_are_refused_and_the_rest_of_the_story_has_no_tender() {
     let unsupported = [
-        r#""format":"sealed","duration_s":60"#,
-        r#""format":"dutch","ceiling":"9","dutch":{"start":"1","step":"1","interval_s":5}"#,
-        r#""format":"japanese","japanese":{"start":"9","step":"1","interval_s":5,"floor":"1"}"#,
-        r#""format":"rounds","rounds":{}"#,
-        r#""format":"english","duration_s":60,"auto_bid":true"#,
-        r#""format":"english","duration_s":60,"prebid":"allowed""#,
-        r#""format":"english","duration_s":60,"decision_s":60"#,
-        r#""format":"english","duration_s":60,"features":[{"id":"x","max":"0.1"}]"#,
-        r#""format":"english","duration_s":60,"visibility":{"light":true}"#,
-        r#""format":"english","duration_s":60,"overtime":{"window_s":5,"length_s":5,"scope":"tender"}"#,
+        r#""format":"sealed","duration_s":60,"improvement":"lead""#,
+        r#""format":"dutch","dutch":{"start":"1","step":"1","interval_s":5}"#,
+        r#""format":"japanese","japanese":{"start":"9","step":"1","interval_s":5,"floor":"10"}"#,
+        r#""format":"rounds","rounds":{},"prebid":"allowed""#,
+        r#""format":"english","duration_s":60,"all_or_nothing":true"#,
         r#""format":"english""#,
         r#""format":"auction","duration_s":60"#,
     ];

@@ -272,7 +272,7 @@ impl Accounts {
     ) -> Result<User, Refusal> {
         let (email, name, password) = match secret {
             Some(Secret::Person { email, name, password, .. }) => (email.clone(), name.clone(), password.clone()),
-            None => Default::default(),
+            _ => Default::default(),
         };
         if self.by_email.contains_key(&email) {
             return Err(Refusal::EmailTaken);

@@ -55,6 +55,12 @@ pub enum Answer {
     /// Applying the command failed by our fault; it had no effect and never will.
     #[wincode(tag = 9)]
     Internal,
+    /// A limit was set or taken back.
+    #[wincode(tag = 10)]
+    Limit(LimitAnswer),
+    /// What was given in the running turn was taken back.
+    #[wincode(tag = 11)]
+    Withdrawn(WithdrawAnswer),
 }
 
 /// A refusal of a bid, accept or limit carries what the bidder needs for the next try.
@@ -106,6 +112,40 @@ pub struct BidAnswer {
     pub ranks: Option<Ranks>,
     /// The highest price that would be accepted next.
     pub max_next: MaxNext,
+}
+
+/// A limit that was set or taken back. The limit itself is told to nobody again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub struct LimitAnswer {
+    /// The lot.
+    pub lot: LotId,
+    /// The bidder.
+    pub bidder: BidderNumber,
+    /// Whether there is a limit now.
+    pub is_set: bool,
+    /// The step at which the lot stands.
+    pub seq: u64,
+    /// The ranks of the bidder's standing bid, unless the lot hides them from bidders.
+    pub ranks: Option<Ranks>,
+    /// The highest price that would be accepted next.
+    pub max_next: MaxNext,
+    /// The scale of `max_next`.
+    pub price_scale: u8,
+}
+
+/// What was given in a turn was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+pub struct WithdrawAnswer {
+    /// The lot.
+    pub lot: LotId,
+    /// The bidder.
+    pub bidder: BidderNumber,
+    /// The step at which the lot stands.
+    pub seq: u64,
+    /// The highest price that would be accepted next.
+    pub max_next: MaxNext,
+    /// The scale of `max_next`.
+    pub price_scale: u8,
 }
 
 /// Where a standing bid stands.
@@ -375,6 +415,15 @@ pub enum Outcome {
     /// It was refused.
     #[wincode(tag = 2)]
     Refused(Refused),
+    /// A limit made it.
+    #[wincode(tag = 3)]
+    Automatic(BidAnswer),
+    /// It was accepted, and dropped later in the same turn or level: by a withdrawal or a pause.
+    #[wincode(tag = 4)]
+    Dropped(BidAnswer),
+    /// It took back what was given in the turn.
+    #[wincode(tag = 5)]
+    Withdrawal(WithdrawAnswer),
 }
 
 /// A text shared between a state and its events.

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use wincode::{SchemaRead, SchemaWrite};
 
+use crate::adjust::{Adjust, Effective};
 use crate::{BidderNumber, LogTime, Price, Ranks, TieRank};
 
 /// What a lot keeps of a bidder that ever had a bid accepted.
@@ -22,20 +23,43 @@ pub(crate) struct Slot {
     pub newest: u32,
     /// Place in the history of the first accepted bid.
     pub first: u32,
-    /// How many bids were accepted.
+    /// How many bids were accepted, automatic ones left out.
     pub accepted: u32,
-    /// Whether a bid stands; the three above it say nothing otherwise.
+    /// The place of its present amount in the order in which all amounts of the lot came.
+    pub order: u32,
+    /// Whether there was an automatic bid.
+    pub automatic: bool,
+    /// Whether a bid stands; price, time, step and order say nothing otherwise.
     pub stands: bool,
     /// Whether the buyer passed the standing bid by.
     pub rejected: bool,
 }
 
 impl Slot {
-    /// What award order goes by.
-    fn key(&self) -> (Price, LogTime, u32) {
-        (self.price, self.at, self.seq)
+    /// What award order goes by where no price is adjusted. Amounts come in order of time.
+    fn key(&self) -> (Price, u32) {
+        (self.price, self.order)
+    }
+
+    /// Whether any bid was ever accepted.
+    pub fn has_bid(&self) -> bool {
+        self.accepted > 0 || self.automatic
     }
 }
+
+/// An amount that begins to stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Amount {
+    pub price: Price,
+    pub at: LogTime,
+    /// The step at which it was offered.
+    pub seq: u64,
+    /// Its place among all amounts of the lot, in the order in which they came.
+    pub order: u32,
+}
+
+/// The bidder has no initial bid yet.
+pub(crate) const NO_FIRST: u32 = u32::MAX;
 
 /// Up to this many standing bids a scan finds one faster than a search.
 const SCAN_MAX: usize = 32;
@@ -50,15 +74,65 @@ pub(crate) struct Book {
     order: Vec<u16>,
     /// By dense index; shorter than the list of bidders while later ones have not bid.
     slots: Vec<Slot>,
+    /// How prices are adjusted, by dense index; empty where none is.
+    adjusts: Vec<Adjust>,
 }
 
 impl Book {
     /// The book with these slots.
-    pub fn restore(slots: Vec<Slot>) -> Self {
+    pub fn restore(slots: Vec<Slot>, adjusts: Vec<Adjust>) -> Self {
         let mut order: Vec<u16> =
             (0..slots.len() as u16).filter(|index| slots[usize::from(*index)].stands).collect();
-        order.sort_by_key(|index| slots[usize::from(*index)].key());
-        Self { order, slots }
+        let mut book = Self { order: Vec::new(), slots, adjusts };
+        order.sort_by(|a, b| book.compare(*a, *b));
+        book.order = order;
+        book
+    }
+
+    /// Sets how the prices of a bidder are adjusted, before it bids.
+    pub fn set_adjust(&mut self, bidder: BidderNumber, adjust: Adjust) {
+        let index = bidder.index();
+        if self.adjusts.len() <= index {
+            if adjust == Adjust::NONE {
+                return;
+            }
+            self.adjusts.resize(index + 1, Adjust::NONE);
+        }
+        self.adjusts[index] = adjust;
+    }
+
+    /// Takes the adjustments out.
+    pub fn take_adjusts(&mut self) -> Vec<Adjust> {
+        std::mem::take(&mut self.adjusts)
+    }
+
+    /// Whether some price may be adjusted.
+    pub fn is_adjusted(&self) -> bool {
+        !self.adjusts.is_empty()
+    }
+
+    /// How the prices of a bidder are adjusted.
+    pub fn adjust(&self, bidder: BidderNumber) -> Adjust {
+        self.adjusts.get(bidder.index()).copied().unwrap_or(Adjust::NONE)
+    }
+
+    /// The effective price of a bidder's price.
+    pub fn effective(&self, bidder: BidderNumber, price: Price) -> Effective {
+        self.adjust(bidder).effective(price)
+    }
+
+    fn effective_at(&self, index: u16) -> Effective {
+        let index = usize::from(index);
+        self.adjusts.get(index).copied().unwrap_or(Adjust::NONE).effective(self.slots[index].price)
+    }
+
+    /// Award order of two standing bids.
+    fn compare(&self, a: u16, b: u16) -> Ordering {
+        let (first, second) = (&self.slots[usize::from(a)], &self.slots[usize::from(b)]);
+        if self.adjusts.is_empty() {
+            return first.key().cmp(&second.key());
+        }
+        self.effective_at(a).cmp(&self.effective_at(b)).then(first.order.cmp(&second.order))
     }
 
     pub fn slots(&self) -> &[Slot] {
@@ -86,7 +160,7 @@ impl Book {
 
     /// What is kept of a bidder with an accepted bid.
     pub fn slot(&self, bidder: BidderNumber) -> Option<&Slot> {
-        self.slots.get(bidder.index()).filter(|slot| slot.accepted > 0)
+        self.slots.get(bidder.index()).filter(|slot| slot.has_bid())
     }
 
     /// The slot of a bidder whose bid stands.
@@ -107,13 +181,25 @@ impl Book {
         Some((BidderNumber::from_index(index), &self.slots[index]))
     }
 
-    /// How many standing prices are strictly better.
-    pub fn better(&self, price: Price) -> usize {
+    /// How many standing bids are strictly better than this price of a bidder.
+    pub fn better(&self, bidder: BidderNumber, price: Price) -> usize {
+        if self.is_adjusted() {
+            return self.better_than(self.effective(bidder, price));
+        }
         self.order.partition_point(|index| self.slots[usize::from(*index)].price < price)
     }
 
-    /// How many standing prices are equal or better.
-    pub fn not_worse(&self, price: Price) -> usize {
+    /// How many standing bids are strictly better than this.
+    fn better_than(&self, effective: Effective) -> usize {
+        self.order.partition_point(|index| self.effective_at(*index) < effective)
+    }
+
+    /// How many standing bids are as good as this price of a bidder, or better.
+    pub fn not_worse(&self, bidder: BidderNumber, price: Price) -> usize {
+        if self.is_adjusted() {
+            let effective = self.effective(bidder, price);
+            return self.order.partition_point(|index| self.effective_at(*index) <= effective);
+        }
         self.order.partition_point(|index| self.slots[usize::from(*index)].price <= price)
     }
 
@@ -123,8 +209,7 @@ impl Book {
         let place = if self.order.len() <= SCAN_MAX {
             self.order.iter().position(|other| *other == index)
         } else {
-            let own = self.slots[bidder.index()].key();
-            self.order.binary_search_by(|other| self.slots[usize::from(*other)].key().cmp(&own)).ok()
+            self.order.binary_search_by(|other| self.compare(*other, index)).ok()
         };
         place.expect("a standing bid is in the order")
     }
@@ -137,34 +222,87 @@ impl Book {
 
     /// The ranks of who has this place in award order, from 0.
     pub fn ranks_at(&self, place: usize, tie_rank: TieRank) -> Ranks {
-        let price_at = |place: usize| self.order.get(place).map(|index| self.slots[usize::from(*index)].price);
-        let price = price_at(place).expect("somebody stands there");
+        let index = self.order[place];
+        let (bidder, price) = (BidderNumber::from_index(usize::from(index)), self.slots[usize::from(index)].price);
         // Equal prices lie beside each other.
-        let tied = price_at(place + 1) == Some(price) || (place > 0 && price_at(place - 1) == Some(price));
+        let tied = if self.is_adjusted() {
+            let effective = self.effective_at(index);
+            let is_equal =
+                |place: usize| self.order.get(place).is_some_and(|other| self.effective_at(*other) == effective);
+            is_equal(place + 1) || (place > 0 && is_equal(place - 1))
+        } else {
+            let is_equal = |place: usize| {
+                self.order.get(place).is_some_and(|other| self.slots[usize::from(*other)].price == price)
+            };
+            is_equal(place + 1) || (place > 0 && is_equal(place - 1))
+        };
         let rank = match tie_rank {
-            TieRank::Best if tied => self.better(price) + 1,
-            TieRank::Worst if tied => self.not_worse(price),
+            TieRank::Best if tied => self.better(bidder, price) + 1,
+            TieRank::Worst if tied => self.not_worse(bidder, price),
             _ => place + 1,
         };
         Ranks { rank: rank as u16, award_rank: place as u16 + 1, tied }
     }
 
-    /// Lets a bid stand in place of the bidder's old one; its place in award order is answered, from 0. The same amount
-    /// again keeps its time and step.
-    pub fn stand(&mut self, bidder: BidderNumber, price: Price, at: LogTime, seq: u64, newest: u32) -> usize {
+    fn slot_mut(&mut self, bidder: BidderNumber) -> &mut Slot {
         let index = bidder.index();
         if self.slots.len() <= index {
             self.slots.resize(index + 1, Slot::default());
         }
-        let slot = &mut self.slots[index];
-        if slot.accepted == 0 {
+        &mut self.slots[index]
+    }
+
+    /// Counts an accepted bid without letting it stand; `record` is its place in the history.
+    pub fn note(&mut self, bidder: BidderNumber, record: u32) {
+        let slot = self.slot_mut(bidder);
+        if !slot.has_bid() || slot.first == NO_FIRST {
+            slot.first = record;
+        }
+        if !slot.stands {
+            slot.newest = record;
+        }
+        slot.accepted += 1;
+    }
+
+    /// A pre-bid that was voided never stood while the lot was open: what comes next is the initial bid.
+    pub fn forget_first(&mut self, bidder: BidderNumber) {
+        self.slot_mut(bidder).first = NO_FIRST;
+    }
+
+    /// The bid that stood when the lot opened is the bidder's initial one.
+    pub fn set_first(&mut self, bidder: BidderNumber, record: u32) {
+        self.slot_mut(bidder).first = record;
+    }
+
+    /// Lets a new bid stand in place of the bidder's old one; its place in award order is answered, from 0. The same
+    /// amount again keeps its time, step and order.
+    pub fn stand(&mut self, bidder: BidderNumber, amount: Amount, newest: u32) -> usize {
+        let slot = self.slot_mut(bidder);
+        if !slot.has_bid() || slot.first == NO_FIRST {
             slot.first = newest;
         }
-        slot.newest = newest;
         slot.accepted += 1;
+        self.put(bidder, amount, newest)
+    }
+
+    /// Lets a bid stand that a limit made.
+    pub fn stand_automatic(&mut self, bidder: BidderNumber, amount: Amount, newest: u32) -> usize {
+        let slot = self.slot_mut(bidder);
+        if !slot.has_bid() || slot.first == NO_FIRST {
+            slot.first = newest;
+        }
+        slot.automatic = true;
+        self.put(bidder, amount, newest)
+    }
+
+    /// Lets a bid stand that was counted already.
+    pub fn put(&mut self, bidder: BidderNumber, amount: Amount, newest: u32) -> usize {
+        let index = bidder.index();
+        let slot = &mut self.slots[index];
+        slot.newest = newest;
         slot.rejected = false;
         let stood = slot.stands;
-        if stood && slot.price == price {
+        if stood && slot.price == amount.price {
             return self.place(bidder);
         }
         if stood {
@@ -173,11 +311,14 @@ impl Book {
         }
         let slot = &mut self.slots[index];
         slot.stands = true;
-        (slot.price, slot.at) = (price, at);
-        slot.seq = u32::try_from(seq).expect("a lot makes fewer than 2^32 steps");
-        // The newest step is last among equal prices whatever the stamp, so equality cannot happen.
-        let own = slot.key();
-        let place = self.order.partition_point(|other| self.slots[usize::from(*other)].key() < own);
+        (slot.price, slot.at, slot.order) = (amount.price, amount.at, amount.order);
+        slot.seq = u32::try_from(amount.seq).expect("a lot makes fewer than 2^32 steps");
+        let place = if self.adjusts.is_empty() {
+            let own = slot.key();
+            self.order.partition_point(|other| self.slots[usize::from(*other)].key() < own)
+        } else {
+            self.order.partition_point(|other| self.compare(*other, index as u16) == Ordering::Less)
+        };
         self.order.insert(place, index as u16);
         place
     }
@@ -208,13 +349,12 @@ impl Book {
 
     /// Panics if the order is not the award order of exactly the standing bids.
     pub fn check_invariants(&self) {
-        let key = |index: &u16| self.slots[usize::from(*index)].key();
-        let ordered = self.order.windows(2).all(|pair| key(&pair[0]).cmp(&key(&pair[1])) == Ordering::Less);
-        assert!(ordered, "best price, then earliest, then first step");
+        let ordered = self.order.windows(2).all(|pair| self.compare(pair[0], pair[1]) == Ordering::Less);
+        assert!(ordered, "best effective price, then earliest");
         assert_eq!(self.order.len(), self.slots.iter().filter(|slot| slot.stands).count());
         for index in &self.order {
             let slot = &self.slots[usize::from(*index)];
-            assert!(slot.stands && slot.accepted > 0 && slot.price.0 > 0 && slot.first <= slot.newest);
+            assert!(slot.stands && slot.has_bid() && slot.price.0 > 0 && slot.first <= slot.newest);
         }
     }
 }
@@ -223,10 +363,14 @@ impl Book {
 mod tests {
     use super::*;
 
+    fn amount(price: i64, step: u32) -> Amount {
+        Amount { price: Price(price), at: LogTime(0), seq: u64::from(step) + 1, order: step }
+    }
+
     fn book(bids: &[(u16, i64)]) -> Book {
         let mut book = Book::default();
         for (step, (bidder, price)) in bids.iter().enumerate() {
-            book.stand(BidderNumber(*bidder), Price(*price), LogTime(0), step as u64 + 1, step as u32);
+            book.stand(BidderNumber(*bidder), amount(*price, step as u32), step as u32);
             book.check_invariants();
         }
         book
@@ -259,9 +403,9 @@ mod tests {
         let mut book = book(&[(1, 50), (2, 50)]);
         assert!(book.take(BidderNumber(1)));
         assert!(!book.take(BidderNumber(1)));
-        book.stand(BidderNumber(1), Price(50), LogTime(0), 9, 9);
+        book.stand(BidderNumber(1), amount(50, 9), 9);
         book.check_invariants();
         assert_eq!(book.lead().map(|(bidder, _)| bidder), Some(BidderNumber(2)));
-        assert_eq!(Book::restore(book.slots().to_vec()).order, book.order);
+        assert_eq!(Book::restore(book.slots().to_vec(), Vec::new()).order, book.order);
     }
 }

@@ -292,6 +292,26 @@ pub enum Secret {
         /// Argon2id hash of the password, in PHC form.
         password: String,
     },
+    /// What a bidder offers where others may not see it, under the key of the bidder's organisation. What is here is
+    /// not in the action.
+    #[wincode(tag = 1)]
+    Offer {
+        /// The organisation under whose key it is sealed.
+        organisation: OrganisationId,
+        /// The price of a bid.
+        price: Option<Decimal>,
+        /// The secret limit.
+        limit: Option<Decimal>,
+    },
+}
+
+impl Secret {
+    /// The organisation under whose key it is sealed.
+    pub const fn organisation(&self) -> OrganisationId {
+        match self {
+            Self::Person { organisation, .. } | Self::Offer { organisation, .. } => *organisation,
+        }
+    }
 }
 
 /// What an organisation does.

@@ -4,19 +4,18 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
-use smallvec::smallvec;
 
 use crate::ahead::{self, Ahead};
 use crate::deadlines::Deadlines;
 use crate::history::{Record, Sent};
 use crate::keys::{Keys, Place};
+use crate::offer::{self, Offer, Taken};
 use crate::rules::compile_tender;
 use crate::sight::{reader, sight};
 use crate::tender::{Decided, Flow, Kept};
 use crate::{
-    Action, Answer, BidAnswer, Bidder, BidderStatus, Changed, Command, Decimal, Entry, Envelope, Event, Key,
-    LogTime, Lot, LotId, MaxNext, OrganisationId, Refusal, Refused, Reply, Step, Tender, TenderId, TenderSpec,
-    english,
+    Action, Answer, Bidder, Command, Decimal, Entry, Envelope, Format, Key, LogTime, Lot, LotId, LotStage,
+    MaxNext, OrganisationId, Refusal, Refused, Reply, Secret, Step, Tender, TenderId, TenderSpec,
 };
 
 /// The version of the rules' logic that new tenders are decided by.
@@ -92,19 +91,6 @@ impl Outcome {
 fn refuse(refusal: Refusal) -> Answer {
     let (lot, seq, closes_at, max_next, price_scale) = (None, 0, None, MaxNext::None, 0);
     Answer::Refused(Refused { refusal, lot, seq, closes_at, max_next, price_scale })
-}
-
-/// A bid as it was sent.
-struct Offer {
-    lot: LotId,
-    /// None: an action without a price, which english lots do not know.
-    price: Option<Decimal>,
-    confirm: bool,
-    expires_at: Option<LogTime>,
-    /// None where the action shows by itself what its sender saw.
-    seen_seq: Option<Option<u64>>,
-    has_limit: bool,
-    is_bound: bool,
 }
 
 impl Engine {
@@ -219,12 +205,15 @@ impl Engine {
                 Recall::Reused => self.answer(envelope, Outcome::lost(Refusal::IdempotencyKeyReused)),
             };
         }
-        let outcome = self.act(envelope, &command.action, ahead, sink);
+        let outcome = self.act(command, ahead, sink);
+        // What a command made due at its own stamp happens with it: a serial lot without a gap.
+        self.handle_due(envelope.at, sink);
         self.answer(envelope, outcome)
     }
 
     /// The one place where every action is told apart.
-    fn act(&mut self, envelope: &Envelope, action: &Action, ahead: Ahead, sink: &mut impl Sink) -> Outcome {
+    fn act(&mut self, command: &Command, ahead: Ahead, sink: &mut impl Sink) -> Outcome {
+        let Command { envelope, action, secret } = command;
         let Envelope { at, organisation, request, .. } = *envelope;
         match action {
             Action::Tick | Action::Takeover { .. } | Action::Skip { .. } => {
@@ -257,9 +246,8 @@ impl Engine {
                 })
             }
             Action::Admit { tender, organisation, adjustments, features, accepted } => {
-                let adjusted = !adjustments.is_empty() || !features.is_empty();
                 self.owned(*tender, None, envelope, sink, |tender, _, _| {
-                    tender.admit(*organisation, *accepted, adjusted, request, at)
+                    tender.admit(*organisation, *accepted, adjustments, features, request, at)
                 })
             }
             Action::Join { tender } => self.join(*tender, organisation, envelope),
@@ -269,30 +257,36 @@ impl Engine {
                 })
             }
             Action::Bid { lot, price, confirm, expires_at, seen_seq, auto_limit, all_or_nothing } => {
+                let (price, limit) = offered(secret.as_ref(), *price, *auto_limit);
                 let offer = Offer {
                     lot: *lot,
-                    price: *price,
+                    price,
+                    accepts: None,
                     confirm: *confirm,
                     expires_at: *expires_at,
                     seen_seq: Some(*seen_seq),
-                    has_limit: auto_limit.is_some(),
+                    limit,
                     is_bound: *all_or_nothing == Some(true),
                 };
                 self.bid(envelope, &offer, ahead, sink)
             }
-            Action::Accept { lot, .. } => {
+            Action::Accept { lot, step } => {
                 let offer = Offer {
                     lot: *lot,
                     price: None,
+                    accepts: Some(*step),
                     confirm: false,
                     expires_at: None,
                     seen_seq: None,
-                    has_limit: false,
+                    limit: None,
                     is_bound: false,
                 };
                 self.bid(envelope, &offer, ahead, sink)
             }
-            Action::AutoBid { lot, .. } => self.auto_bid(envelope, *lot),
+            Action::AutoBid { lot, limit } => {
+                let (_, limit) = offered(secret.as_ref(), None, *limit);
+                self.auto_bid(envelope, *lot, limit, sink)
+            }
             Action::Void { lot, bid, reason } => self.owned_lot(*lot, envelope, sink, |tender, lot, flow| {
                 tender.void(lot, *bid, reason.as_deref(), flow)
             }),
@@ -380,7 +374,7 @@ impl Engine {
             let tender = &mut self.tenders[due.tender as usize];
             match due.lot {
                 0 => tender.open(&mut flow),
-                number => tender.close(usize::from(number) - 1, &mut flow),
+                number => tender.due(usize::from(number) - 1, &mut flow),
             }
         }
     }
@@ -392,6 +386,10 @@ impl Engine {
             if due.lot == 0 {
                 let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
                 self.tenders[due.tender as usize].open(&mut flow);
+            } else if self.tenders[due.tender as usize].lots[usize::from(due.lot) - 1].stage != LotStage::Open {
+                // Openings and decisions keep their own time.
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+                self.tenders[due.tender as usize].due(usize::from(due.lot) - 1, &mut flow);
             } else {
                 self.deadlines.clear(due.clock);
                 ended.push((due.tender, usize::from(due.lot) - 1));
@@ -509,12 +507,16 @@ impl Engine {
             bidder: bidder.map(|bidder| bidder.number),
             price: offer.price,
         };
-        let checked = check_bid(tender, lot, bidder.as_ref(), envelope, offer);
+        let checked = offer::check(tender, lot, bidder.as_ref(), envelope, offer);
         let (index, answer) = match (checked, bidder) {
-            (Ok(price), Some(bidder)) => {
+            (Ok(taken), Some(bidder)) => {
                 let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
-                let (index, answer) = take_bid(tender, lot, bidder, price, &sent, &mut flow);
-                (index, Answer::Bid(answer))
+                match taken {
+                    Taken::Bid(price, None) if tender.lots[lot].live.is_none() => {
+                        offer::take_plain(tender, lot, bidder, price, &sent, &mut flow)
+                    }
+                    taken => offer::take_live(tender, lot, bidder, &taken, &sent, &mut flow),
+                }
             }
             (refused, bidder) => {
                 let refusal = refused.err().unwrap_or(Refusal::NotAdmitted);
@@ -538,20 +540,64 @@ impl Engine {
         Outcome { answer, keep: None }
     }
 
-    /// Leaves, replaces or takes back a limit: nowhere allowed yet.
-    fn auto_bid(&mut self, envelope: &Envelope, id: LotId) -> Outcome {
+    /// Leaves, replaces or takes back a limit.
+    fn auto_bid<S: Sink>(
+        &mut self,
+        envelope: &Envelope,
+        id: LotId,
+        limit: Option<Decimal>,
+        sink: &mut S,
+    ) -> Outcome {
         let Some((place, lot)) = self.lot_of_bid(id, envelope.organisation) else {
             return Outcome::lost(Refusal::LotNotFound);
         };
-        let tender = &self.tenders[place];
-        let bidder = tender.bidder_of(envelope.organisation);
-        let refusal = check_bidder(tender, lot, bidder).err().unwrap_or(Refusal::LimitNotAllowed);
-        let it = &tender.lots[lot];
-        // As for bids: the lots of a draft are not told of.
-        let is_seen = tender.published_at.is_some()
-            && sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
-        let answer = if is_seen { Answer::Refused(it.refused(refusal, bidder)) } else { refuse(refusal) };
+        let tender = &mut self.tenders[place];
+        let bidder = tender.bidder_of(envelope.organisation).copied();
+        let answer = match offer::check_limit(tender, lot, bidder.as_ref(), limit) {
+            Ok((bidder, limit)) => {
+                let sent = Sent {
+                    request: envelope.request,
+                    key: envelope.key,
+                    at: envelope.at,
+                    bidder: Some(bidder.number),
+                    price: None,
+                };
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+                offer::take_limit(tender, lot, bidder, limit, &sent, &mut flow)
+            }
+            Err(refusal) => {
+                let it = &tender.lots[lot];
+                // As for bids: the lots of a draft are not told of.
+                let is_seen = tender.published_at.is_some()
+                    && sight(tender, it, reader(tender, Some(envelope.organisation), true)).is_some();
+                if is_seen { Answer::Refused(it.refused(refusal, bidder.as_ref())) } else { refuse(refusal) }
+            }
+        };
         Outcome { answer, keep: Some(place as u32) }
+    }
+
+    /// Moves what must stay secret out of a command's action, before it is logged: every limit, and the price of every
+    /// bid in a lot that is not known to be an open english one.
+    pub fn conceal(&self, command: &mut Command) {
+        let organisation = command.envelope.organisation;
+        match &mut command.action {
+            Action::Bid { lot, price, auto_limit, .. } => {
+                let known = self.lot(*lot);
+                let is_shown = known.is_some_and(|(_, lot)| {
+                    lot.rules().format == Format::English && lot.stage != LotStage::Pending
+                });
+                let price = if is_shown { None } else { price.take() };
+                let limit = auto_limit.take();
+                if !is_shown || limit.is_some() {
+                    command.secret = Some(Secret::Offer { organisation, price, limit });
+                }
+            }
+            Action::AutoBid { limit, .. } => {
+                let limit = limit.take();
+                command.secret = Some(Secret::Offer { organisation, price: None, limit });
+            }
+            _ => {}
+        }
     }
 
     /// Panics if the state contradicts itself.
@@ -566,10 +612,9 @@ impl Engine {
             let waits = tender.stage == crate::TenderStage::Published;
             assert_eq!(opening, tender.opens_at.filter(|_| waits), "a published tender waits for its opening");
             set += usize::from(opening.is_some());
-            for lot in &tender.lots {
+            for (index, lot) in tender.lots.iter().enumerate() {
                 let end = self.deadlines.get(clock + u32::from(lot.number)).map(|due| due.at);
-                let ends = lot.stage == crate::LotStage::Open;
-                assert_eq!(end, lot.closes_at().filter(|_| ends), "an open lot waits for its end");
+                assert_eq!(end, tender.deadline_of(index), "a lot waits for what it will do by itself");
                 set += usize::from(end.is_some());
             }
         }
@@ -617,100 +662,16 @@ fn subject(action: &Action) -> Option<TenderId> {
     }
 }
 
-/// Checks who bids and whether the lot takes bids, in order.
-fn check_bidder(tender: &Tender, lot: usize, bidder: Option<&Bidder>) -> Result<Bidder, Refusal> {
-    let bidder = bidder.filter(|bidder| bidder.status != BidderStatus::Disqualified);
-    let bidder = bidder.ok_or(Refusal::NotAdmitted)?;
-    if bidder.organisation == tender.buyer {
-        return Err(Refusal::OwnTender);
+/// Price and limit of an offer, wherever they are.
+fn offered(
+    secret: Option<&Secret>,
+    price: Option<Decimal>,
+    limit: Option<Decimal>,
+) -> (Option<Decimal>, Option<Decimal>) {
+    match secret {
+        Some(Secret::Offer { price: hidden, limit: hidden_limit, .. }) => {
+            (price.or(*hidden), limit.or(*hidden_limit))
+        }
+        _ => (price, limit),
     }
-    if bidder.status == BidderStatus::Invited {
-        return Err(Refusal::TermsNotAccepted);
-    }
-    match tender.lots[lot].stage_refusal() {
-        Some(refusal) => Err(refusal),
-        None => Ok(*bidder),
-    }
-}
-
-/// Checks a bid against every rule, in the order of the refusals.
-fn check_bid(
-    tender: &Tender,
-    lot: usize,
-    bidder: Option<&Bidder>,
-    envelope: &Envelope,
-    offer: &Offer,
-) -> Result<crate::Price, Refusal> {
-    let bidder = check_bidder(tender, lot, bidder)?;
-    let lot = &tender.lots[lot];
-    let (rules, book) = (&lot.rules, &lot.book);
-    if offer.expires_at.is_some_and(|expires_at| envelope.at > expires_at) {
-        return Err(Refusal::Expired);
-    }
-    if let (Some(age), Some(seen_seq)) = (rules.max_view_age, offer.seen_seq)
-        && seen_seq.is_none_or(|seen| lot.seq.saturating_sub(seen) > age)
-    {
-        return Err(Refusal::StaleView);
-    }
-    let price = match offer.price {
-        Some(price) if !offer.is_bound => price,
-        _ => return Err(Refusal::WrongAction),
-    };
-    let price = english::check_price(rules, price)?;
-    english::check_improvement(rules, book, bidder.number, price, offer.confirm)?;
-    if offer.has_limit {
-        return Err(Refusal::LimitNotAllowed);
-    }
-    if english::is_exhausted(rules, book, bidder.number) {
-        return Err(Refusal::BidsExhausted);
-    }
-    Ok(price)
-}
-
-/// Lets a checked bid stand; nothing here can refuse. The answer, and its place in the lot's history.
-fn take_bid<S: Sink>(
-    tender: &mut Tender,
-    lot: usize,
-    bidder: Bidder,
-    price: crate::Price,
-    sent: &Sent,
-    flow: &mut Flow<'_, S>,
-) -> (u32, BidAnswer) {
-    let number = bidder.number;
-    let it = &mut tender.lots[lot];
-    let before = it.book.standing(number).map(|slot| slot.price);
-    let lead_before = it.lead_face();
-    let reserve_before = it.reserve_met();
-    let seq = it.seq + 1;
-    let place = it.book.stand(number, price, flow.at, seq, it.history.len());
-    let ranks = it.book.ranks_at(place, it.rules.tie_rank);
-    let mut events = smallvec![Event::Bid { bidder: number, price, lead: place == 0, auto: false }];
-    let extended = it.overtime(flow.at, price, before);
-    // The standing bid points into the history, so the record is there before anybody is shown the step.
-    let max_next = it.max_next(&bidder);
-    let index = it.history.push(Record::accepted(sent, seq, ranks, max_next));
-    let changed = Changed {
-        closes_at: extended.is_some(),
-        extensions: extended.is_some(),
-        lead: it.lead_face() != lead_before,
-        board: before != Some(price),
-        bidder_count: before.is_none(),
-        reserve_met: it.reserve_met() != reserve_before,
-        ..Changed::default()
-    };
-    let answer = BidAnswer {
-        lot: it.id,
-        bidder: number,
-        price,
-        price_scale: it.rules.price_scale,
-        seq,
-        ranks: it.rules.rank.then_some(ranks),
-        max_next,
-    };
-    if let Some(extended) = extended {
-        events.push(extended);
-        tender.set_end(lot, flow.deadlines);
-    }
-    tender.step_changed(lot, changed, events, flow);
-    (index, answer)
 }

@@ -2,6 +2,7 @@
 //!
 //! Straight arithmetic over rules and book; nothing here changes anything.
 
+use crate::adjust::Effective;
 use crate::book::Book;
 use crate::{
     BidderNumber, Decimal, Decrement, Improvement, LogTime, MaxNext, Overtime, OvertimeMode, OvertimeTrigger,
@@ -22,17 +23,49 @@ pub(crate) fn step(decrement: &Decrement, base: Price) -> i64 {
         Decrement::Percent(percent) => fraction_up(base.0, *percent).max(1),
         Decrement::Table(rows) => {
             let next = rows.partition_point(|(from, _)| *from <= base.0);
-            rows[next - 1].1
+            rows[next.saturating_sub(1)].1
         }
     }
 }
 
-/// What a new price is measured against: the own price, in `lead` mode the lead's.
-fn base(rules: &Rules, book: &Book, bidder: BidderNumber) -> Option<Price> {
+/// The least improvement upon an effective base; one below zero counts as zero.
+pub(crate) fn step_of(decrement: &Decrement, base: Effective) -> i64 {
+    match decrement {
+        Decrement::Percent(percent) => base.fraction_up(percent.numerator, percent.denominator).max(1),
+        // The rows begin at whole units, so the rest below one doesn't matter.
+        other => step(other, base.floor()),
+    }
+}
+
+/// What a new price is measured against.
+#[derive(Clone, Copy, Default)]
+struct Base {
+    /// The highest price that improves enough.
+    improved: Option<i64>,
+    /// The lowest price that is no larger drop than `max_step` allows.
+    lowest: Option<i64>,
+}
+
+/// The own price, in `lead` mode the lead's effective price.
+fn base(rules: &Rules, book: &Book, bidder: BidderNumber) -> Base {
+    let from = |price: Price| Base {
+        improved: Some(price.0 - step(&rules.decrement, price)),
+        lowest: rules.max_step.map(|most| price.0 - most),
+    };
     match rules.improvement {
-        Improvement::Own | Improvement::OwnAndBuffer => book.standing(bidder).map(|slot| slot.price),
-        Improvement::Lead => book.lead().map(|(_, slot)| slot.price),
-        Improvement::Free => None,
+        Improvement::Own | Improvement::OwnAndBuffer => {
+            book.standing(bidder).map(|slot| from(slot.price)).unwrap_or_default()
+        }
+        Improvement::Lead if book.is_adjusted() => {
+            let Some((leader, lead)) = book.lead() else { return Base::default() };
+            let (own, lead) = (book.adjust(bidder), book.effective(leader, lead.price));
+            Base {
+                improved: Some(own.at_most(lead.plus(-step_of(&rules.decrement, lead)))),
+                lowest: rules.max_step.map(|most| own.at_least(lead.plus(-most))),
+            }
+        }
+        Improvement::Lead => book.lead().map(|(_, slot)| from(slot.price)).unwrap_or_default(),
+        Improvement::Free => Base::default(),
     }
 }
 
@@ -40,7 +73,14 @@ fn base(rules: &Rules, book: &Book, bidder: BidderNumber) -> Option<Price> {
 fn buffer_zone(rules: &Rules, book: &Book, bidder: BidderNumber) -> Option<(i64, i64)> {
     let buffer = rules.buffer?;
     let (leader, lead) = book.lead()?;
-    (leader != bidder).then(|| (lead.price.0 - buffer.front, lead.price.0 + buffer.back))
+    if leader == bidder {
+        return None;
+    }
+    if book.is_adjusted() {
+        let (own, lead) = (book.adjust(bidder), book.effective(leader, lead.price));
+        return Some((own.at_most(lead.plus(-buffer.front)), own.at_least(lead.plus(buffer.back))));
+    }
+    Some((lead.price.0 - buffer.front, lead.price.0 + buffer.back))
 }
 
 /// Whether another bidder stands at this price at a rank that must stay free of ties.
@@ -48,8 +88,8 @@ fn is_forbidden_tie(rules: &Rules, book: &Book, bidder: BidderNumber, price: Pri
     if rules.tie_free_ranks == 0 {
         return false;
     }
-    let mut better = book.better(price);
-    let mut equal = book.not_worse(price) - better;
+    let mut better = book.better(bidder, price);
+    let mut equal = book.not_worse(bidder, price) - better;
     if let Some(own) = book.standing(bidder) {
         better -= usize::from(own.price < price);
         equal -= usize::from(own.price == price);
@@ -63,13 +103,13 @@ pub(crate) fn max_next(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxN
         return MaxNext::None;
     }
     let base = base(rules, book, bidder);
-    let improved = base.map(|base| base.0 - step(&rules.decrement, base));
     let ceiling = rules.ceiling.map(|ceiling| ceiling.0);
-    let Some(highest) = improved.into_iter().chain(ceiling).min() else { return MaxNext::Unlimited };
+    let Some(highest) = base.improved.into_iter().chain(ceiling).min() else { return MaxNext::Unlimited };
     let mut lowest = rules.floor.map_or(1, |floor| floor.0);
-    if let (Some(max_step), Some(base)) = (rules.max_step, base) {
-        lowest = lowest.max(base.0 - max_step);
+    if let Some(least) = base.lowest {
+        lowest = lowest.max(least);
     }
+    let highest = highest.min(PRICE_MAX.0);
     if rules.tick == 1 && rules.buffer.is_none() && rules.tie_free_ranks == 0 {
         return if highest >= lowest && highest > 0 { MaxNext::At(Price(highest)) } else { MaxNext::None };
     }
@@ -84,6 +124,17 @@ pub(crate) fn max_next(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxN
         }
     }
     MaxNext::None
+}
+
+/// What `free` allows: any price up to the ceiling. For pre-bids and sealed bids.
+pub(crate) fn max_free(rules: &Rules, book: &Book, bidder: BidderNumber) -> MaxNext {
+    if is_exhausted(rules, book, bidder) {
+        return MaxNext::None;
+    }
+    let Some(ceiling) = rules.ceiling else { return MaxNext::Unlimited };
+    let price = ceiling.0 / rules.tick * rules.tick;
+    let fits = price > 0 && rules.floor.is_none_or(|floor| price >= floor.0);
+    if fits { MaxNext::At(Price(price)) } else { MaxNext::None }
 }
 
 /// Whether a bidder has used up its bids.
@@ -128,7 +179,7 @@ pub(crate) fn check_improvement(
     confirm: bool,
 ) -> Result<(), Refusal> {
     let base = base(rules, book, bidder);
-    let improved = base.map(|base| base.0 - step(&rules.decrement, base));
+    let improved = base.improved;
     if improved.is_some_and(|improved| price.0 > improved) {
         return Err(Refusal::NotImproved);
     }
@@ -138,9 +189,7 @@ pub(crate) fn check_improvement(
     {
         return Err(Refusal::NotImproved);
     }
-    if let (Some(max_step), Some(base)) = (rules.max_step, base)
-        && base.0 - price.0 > max_step
-    {
+    if base.lowest.is_some_and(|lowest| price.0 < lowest) {
         return Err(Refusal::StepTooLarge);
     }
     if is_forbidden_tie(rules, book, bidder, price) {
@@ -162,26 +211,32 @@ pub(crate) fn check_improvement(
 }
 
 /// Whether an accepted bid is one that extends; `before` is the bidder's price before it, the book is as after it.
-pub(crate) fn triggers(overtime: &Overtime, book: &Book, price: Price, before: Option<Price>) -> bool {
+pub(crate) fn triggers(
+    overtime: &Overtime,
+    book: &Book,
+    bidder: BidderNumber,
+    price: Price,
+    before: Option<Price>,
+) -> bool {
     if before.is_none() && overtime.first_bid_triggers {
         return true;
     }
-    let rank = book.better(price) + 1;
+    let rank = book.better(bidder, price) + 1;
     match overtime.trigger {
         OvertimeTrigger::Any => true,
         OvertimeTrigger::Lead => rank == 1,
-        OvertimeTrigger::Rank => rank <= usize::from(overtime.rank) && moved_a_rank(book, price, before),
+        OvertimeTrigger::Rank => rank <= usize::from(overtime.rank) && moved_a_rank(book, bidder, price, before),
     }
 }
 
 /// Whether a bid gave some bidder a new or different rank.
-fn moved_a_rank(book: &Book, price: Price, before: Option<Price>) -> bool {
+fn moved_a_rank(book: &Book, bidder: BidderNumber, price: Price, before: Option<Price>) -> bool {
     let Some(before) = before else { return true };
     if before == price {
         return false;
     }
     // The bid itself is one of those in the range it moved across.
-    book.not_worse(price.max(before)) - book.better(price.min(before)) > 1
+    book.not_worse(bidder, price.max(before)) - book.better(bidder, price.min(before)) > 1
 }
 
 /// The end that overtime gives to a lot that would end at `closes_at`, if it moves; `added_ms` is what it got so far.
@@ -192,7 +247,21 @@ pub(crate) fn extended(
     extensions: u32,
     added_ms: i64,
 ) -> Option<LogTime> {
-    if closes_at.0 - at.0 > overtime.window_ms || overtime.max_count.is_some_and(|most| extensions >= most) {
+    if closes_at.0 - at.0 > overtime.window_ms {
+        return None;
+    }
+    extended_anyway(overtime, closes_at, at, extensions, added_ms)
+}
+
+/// As [`extended`], whatever the window.
+pub(crate) fn extended_anyway(
+    overtime: &Overtime,
+    closes_at: LogTime,
+    at: LogTime,
+    extensions: u32,
+    added_ms: i64,
+) -> Option<LogTime> {
+    if overtime.max_count.is_some_and(|most| extensions >= most) {
         return None;
     }
     let wanted = match overtime.mode {
@@ -207,6 +276,7 @@ pub(crate) fn extended(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::book::Amount;
 
     const A: BidderNumber = BidderNumber(1);
     const B: BidderNumber = BidderNumber(2);
@@ -214,7 +284,8 @@ mod tests {
     fn book(bids: &[(u16, i64)]) -> Book {
         let mut book = Book::default();
         for (step, (bidder, price)) in bids.iter().enumerate() {
-            book.stand(BidderNumber(*bidder), Price(*price), LogTime(0), step as u64 + 1, step as u32);
+            let amount = Amount { price: Price(*price), at: LogTime(0), seq: step as u64 + 1, order: step as u32 };
+            book.stand(BidderNumber(*bidder), amount, step as u32);
         }
         book
     }
@@ -272,7 +343,11 @@ mod tests {
             (300, 290, 400, false),
         ] {
             let book = book(&[(1, price), (2, other)]);
-            assert_eq!(moved_a_rank(&book, Price(price), Some(Price(before))), moved, "{before} {price} {other}");
+            assert_eq!(
+                moved_a_rank(&book, A, Price(price), Some(Price(before))),
+                moved,
+                "{before} {price} {other}"
+            );
         }
     }
 
@@ -287,6 +362,7 @@ mod tests {
             first_bid_triggers: false,
             max_count: Some(2),
             max_total_ms: Some(150),
+            scope: crate::OvertimeScope::Lot,
         };
         let ends = |at, extensions, added| extended(&overtime, LogTime(1_000), LogTime(at), extensions, added);
         assert_eq!(ends(899, 0, 0), None);

@@ -42,6 +42,8 @@ pub struct Changed {
     pub bidder_count: bool,
     /// `reserve_met`.
     pub reserve_met: bool,
+    /// `phase`.
+    pub phase: bool,
 }
 
 /// What happened to a lot.
@@ -59,6 +61,45 @@ pub enum Event {
         lead: bool,
         /// Whether a limit made it.
         auto: bool,
+    },
+    /// A turn ended with what was given in it taken back.
+    Withdrawn {
+        /// Whose.
+        bidder: BidderNumber,
+    },
+    /// A turn begins, or begins again.
+    Turn {
+        /// The round, from 1.
+        round: u16,
+        /// The turn in the round, from 1.
+        turn: u16,
+        /// Whose it is.
+        bidder: BidderNumber,
+        /// When it ends.
+        ends_at: LogTime,
+    },
+    /// A step of a rising price begins, or begins again.
+    Step {
+        /// The step, from 0.
+        step: u64,
+        /// Its price.
+        price: Price,
+        /// When it ends.
+        ends_at: LogTime,
+    },
+    /// A level of a falling price begins, or begins again.
+    Level {
+        /// The level, from 0.
+        step: u64,
+        /// Its price.
+        price: Price,
+        /// When it ends.
+        ends_at: LogTime,
+    },
+    /// A bidder did not accept a level.
+    Out {
+        /// Who.
+        bidder: BidderNumber,
     },
     /// A standing bid was taken out by the buyer.
     Voided {
@@ -125,6 +166,8 @@ pub enum ExtendReason {
     Buyer,
     /// An interruption of the service.
     Outage,
+    /// Overtime of a staggered lot before it.
+    Staggered,
 }
 
 impl ExtendReason {
@@ -134,6 +177,7 @@ impl ExtendReason {
             Self::Overtime => "overtime",
             Self::Buyer => "buyer",
             Self::Outage => "outage",
+            Self::Staggered => "staggered",
         }
     }
 }

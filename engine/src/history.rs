@@ -7,7 +7,7 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use crate::{
     BidAnswer, BidderNumber, Decimal, Decision, Key, LogTime, LotId, MaxNext, Outcome, Price, Ranks, Refusal,
-    Refused, RequestId, Rules,
+    Refused, RequestId, Rules, WithdrawAnswer,
 };
 
 /// One decision, packed into 80 bytes.
@@ -21,14 +21,15 @@ pub(crate) struct Record {
     mantissa: i64,
     /// [`NO_NEXT`], [`ANY_NEXT`] or a price.
     max_next: i64,
-    /// After a refusal the lot's end or [`NO_TIME`], else the ranks (bits 0–15 shown, 16–31 award, 32 tied).
+    /// After a refusal the lot's end or [`NO_TIME`], else the ranks (bits 0–15 shown, 16–31 award, 32 tied) or
+    /// [`NO_RANKS`].
     extra: i64,
     seq: u32,
     /// 0: no bidder.
     bidder: u16,
     /// [`NO_PRICE`]: there was no price.
     scale: u8,
-    /// [`ACCEPTED`], [`VOIDED`] or the number of a refusal.
+    /// [`ACCEPTED`], [`VOIDED`] … or the number of a refusal.
     outcome: u8,
 }
 
@@ -40,6 +41,11 @@ const NO_TIME: i64 = i64::MIN;
 const NO_PRICE: u8 = u8::MAX;
 const ACCEPTED: u8 = 0;
 const VOIDED: u8 = u8::MAX;
+const AUTOMATIC: u8 = 254;
+const VOIDED_AUTOMATIC: u8 = 253;
+const DROPPED: u8 = 252;
+const WITHDRAWAL: u8 = 251;
+const NO_RANKS: i64 = -1;
 
 /// What is known of a bid whatever was decided.
 #[derive(Clone, Copy)]
@@ -89,6 +95,21 @@ impl Record {
         Self::new(sent, ACCEPTED, seq, max_next, extra)
     }
 
+    /// A bid that nobody else sees yet.
+    pub fn hidden(sent: &Sent, seq: u64, max_next: MaxNext) -> Self {
+        Self::new(sent, ACCEPTED, seq, max_next, NO_RANKS)
+    }
+
+    /// A bid that a limit made.
+    pub fn automatic(sent: &Sent, seq: u64, ranks: Ranks, max_next: MaxNext) -> Self {
+        Self { outcome: AUTOMATIC, ..Self::accepted(sent, seq, ranks, max_next) }
+    }
+
+    /// What was given in a turn, taken back.
+    pub fn withdrawal(sent: &Sent, seq: u64, max_next: MaxNext) -> Self {
+        Self::new(sent, WITHDRAWAL, seq, max_next, NO_RANKS)
+    }
+
     /// A bid that was refused.
     pub fn refused(
         sent: &Sent,
@@ -98,7 +119,7 @@ impl Record {
         max_next: MaxNext,
     ) -> Self {
         let number = u8::try_from(refusal.number()).expect("refusals have small numbers");
-        assert!(number != ACCEPTED && number != VOIDED);
+        assert!(number != ACCEPTED && number < WITHDRAWAL);
         Self::new(sent, number, seq, max_next, closes_at.map_or(NO_TIME, |time| time.0))
     }
 
@@ -123,17 +144,36 @@ impl Record {
 
     /// Whether it was accepted and not voided later.
     pub fn is_accepted(&self) -> bool {
-        self.outcome == ACCEPTED
+        self.outcome == ACCEPTED || self.outcome == AUTOMATIC
+    }
+
+    /// Whether a limit made it.
+    pub fn is_automatic(&self) -> bool {
+        self.outcome == AUTOMATIC || self.outcome == VOIDED_AUTOMATIC
+    }
+
+    /// Whose it is.
+    pub fn bidder(&self) -> Option<BidderNumber> {
+        (self.bidder != 0).then_some(BidderNumber(self.bidder))
     }
 
     /// Whether it was accepted, whatever came later.
     pub fn was_accepted(&self) -> bool {
-        self.outcome == ACCEPTED || self.outcome == VOIDED
+        matches!(self.outcome, ACCEPTED | VOIDED | AUTOMATIC | VOIDED_AUTOMATIC | DROPPED)
+    }
+
+    /// Drops an accepted bid of a turn or level.
+    pub fn drop_out(&mut self) {
+        assert_eq!(self.outcome, ACCEPTED, "only what was given is dropped");
+        self.outcome = DROPPED;
     }
 
     pub fn void(&mut self) {
-        assert_eq!(self.outcome, ACCEPTED, "only a standing bid is voided");
-        self.outcome = VOIDED;
+        self.outcome = match self.outcome {
+            ACCEPTED => VOIDED,
+            AUTOMATIC => VOIDED_AUTOMATIC,
+            _ => panic!("only an accepted bid is voided"),
+        };
     }
 
     fn max_next(&self) -> MaxNext {
@@ -146,7 +186,16 @@ impl Record {
 
     /// What the sender was told.
     pub fn outcome(&self, lot: LotId, rules: &Rules) -> Outcome {
-        if self.outcome == ACCEPTED || self.outcome == VOIDED {
+        if self.outcome == WITHDRAWAL {
+            return Outcome::Withdrawal(WithdrawAnswer {
+                lot,
+                bidder: BidderNumber(self.bidder),
+                seq: u64::from(self.seq),
+                max_next: self.max_next(),
+                price_scale: rules.price_scale,
+            });
+        }
+        if self.was_accepted() {
             let ranks = Ranks {
                 rank: self.extra as u16,
                 award_rank: (self.extra >> 16) as u16,
@@ -158,10 +207,15 @@ impl Record {
                 price: self.price(rules),
                 price_scale: rules.price_scale,
                 seq: u64::from(self.seq),
-                ranks: rules.rank.then_some(ranks),
+                ranks: (rules.rank && self.extra != NO_RANKS).then_some(ranks),
                 max_next: self.max_next(),
             };
-            return if self.outcome == ACCEPTED { Outcome::Accepted(answer) } else { Outcome::Voided(answer) };
+            return match self.outcome {
+                ACCEPTED => Outcome::Accepted(answer),
+                AUTOMATIC => Outcome::Automatic(answer),
+                DROPPED => Outcome::Dropped(answer),
+                _ => Outcome::Voided(answer),
+            };
         }
         let number = u16::from(self.outcome);
         let refusal = Refusal::ALL.iter().find(|refusal| refusal.number() == number);

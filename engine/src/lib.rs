@@ -7,6 +7,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 
 mod accounts;
+mod adjust;
+mod admission;
 mod ahead;
 mod answer;
 mod book;
@@ -15,25 +17,31 @@ mod deadlines;
 mod engine;
 mod english;
 mod event;
+mod formats;
 mod history;
 mod id;
 mod keys;
+mod live;
 mod lot;
 mod number;
+mod offer;
 mod refusal;
 mod rule_table;
 mod rules;
+mod settle;
 mod sight;
 mod snapshot;
 mod spec;
 mod tender;
 
 pub use accounts::*;
+pub use adjust::*;
 pub use answer::*;
 pub use command::*;
 pub use engine::*;
 pub use event::*;
 pub use id::*;
+pub use live::Phase;
 pub use lot::*;
 pub use number::*;
 pub use refusal::*;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use wincode::{SchemaRead, SchemaWrite};
 
 use crate::book::{Book, Slot};
 use crate::history::{History, Record};
+use crate::live::{ALL_SHOWN, Live, Phase};
 use crate::{
-    Answer, AwardMode, Bidder, BidderNumber, BidderStatus, Changed, Decision, Event, ExtendReason, LogTime,
+    Answer, Bidder, BidderNumber, BidderStatus, Changed, Decision, Event, ExtendReason, Format, LogTime,
     LotAnswer, LotId, LotStage, MaxNext, Outcome, Price, Ranks, Refusal, Refused, RequestId, Rules, english,
 };
 
@@ -32,6 +32,12 @@ pub struct Lot {
     pub(crate) book: Book,
     pub(crate) history: History,
     pub(crate) award: Option<Award>,
+    /// What is kept beside the book; none in plain english lots.
+    pub(crate) live: Option<Box<Live>>,
+    /// How many amounts were offered; their order.
+    pub(crate) arrivals: u32,
+    /// By how much a staggered lot ends later than the first, in milliseconds.
+    pub(crate) offset_ms: i64,
     /// Whether the history has grown since the last upkeep.
     pub(crate) is_touched: bool,
 }
@@ -67,6 +73,8 @@ pub struct Standing {
     pub bidder: BidderNumber,
     /// Its price.
     pub price: Price,
+    /// Its effective price, rounded half up to the lot's scale.
+    pub effective: Price,
     /// Since when the bidder stands at this price without interruption: the time that breaks ties.
     pub at: LogTime,
     /// The step since which it stands there.
@@ -112,6 +120,41 @@ impl LotResult {
     }
 }
 
+/// The phase that runs in a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseNow {
+    /// What runs.
+    pub phase: Phase,
+    /// Whose turn it is.
+    pub bidder: Option<BidderNumber>,
+    /// The price of the step or level.
+    pub price: Option<Price>,
+    /// When it ends; none while paused.
+    pub ends_at: Option<LogTime>,
+}
+
+/// The traffic light.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Light {
+    /// The lead.
+    Green,
+    /// Near to it.
+    Yellow,
+    /// Far from it.
+    Red,
+}
+
+impl Light {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Green => "green",
+            Self::Yellow => "yellow",
+            Self::Red => "red",
+        }
+    }
+}
+
 /// The public fields of a lot that steps tell about.
 #[derive(Clone, Copy)]
 pub(crate) struct Face {
@@ -122,11 +165,20 @@ pub(crate) struct Face {
     lead: Option<(Price, BidderNumber)>,
     bidder_count: usize,
     reserve_met: Option<bool>,
+    phase: Option<PhaseNow>,
+}
+
+impl Face {
+    /// As before the time of the opening was known.
+    pub(crate) fn without_opening(self) -> Self {
+        Self { opens_at: None, closes_at: None, ..self }
+    }
 }
 
 impl Lot {
     /// A lot that nobody has published yet.
     pub(crate) fn new(id: LotId, rules: Arc<Rules>, opens_at: Option<LogTime>) -> Self {
+        let live = (!rules.is_plain()).then(Box::default);
         Self {
             id,
             number: id.number(),
@@ -138,6 +190,9 @@ impl Lot {
             book: Book::default(),
             history: History::default(),
             award: None,
+            live,
+            arrivals: 0,
+            offset_ms: 0,
             is_touched: false,
         }
     }
@@ -163,7 +218,7 @@ impl Lot {
     /// When it ends or ended; none while it is paused, pending without a schedule, or cancelled.
     pub fn closes_at(&self) -> Option<LogTime> {
         match self.stage {
-            LotStage::Pending => self.times.opens_at.map(|at| at.plus_ms(self.rules.duration_ms)),
+            LotStage::Pending => self.times.opens_at.and_then(|at| self.planned_end(at)),
             LotStage::Paused | LotStage::Cancelled => None,
             _ => self.times.closes_at,
         }
@@ -187,6 +242,7 @@ impl Lot {
             bid: self.history.get(slot.newest).request(),
             bidder,
             price: slot.price,
+            effective: self.book.effective(bidder, slot.price).rounded(),
             at: slot.at,
             seq: u64::from(slot.seq),
             rejected: slot.rejected,
@@ -203,6 +259,59 @@ impl Lot {
         self.book.standing(bidder).map(|slot| self.stand(bidder, slot))
     }
 
+    /// What a bidder stands at as far as it knows itself: what it offered and nobody else sees yet, or its standing bid.
+    pub fn own_standing(&self, bidder: BidderNumber) -> Option<(Price, LogTime)> {
+        let own = self.live.as_ref().and_then(|live| live.own(bidder)).map(|own| (own.price, own.at));
+        own.or_else(|| self.book.standing(bidder).map(|slot| (slot.price, slot.at)))
+    }
+
+    /// The limit of a bidder; for that bidder alone.
+    pub fn own_limit(&self, bidder: BidderNumber) -> Option<Price> {
+        self.live.as_ref()?.limit_of(bidder).map(|limit| limit.price)
+    }
+
+    /// Whether a bidder is still in; none in formats where nobody drops out, and while the lot does not run.
+    pub fn is_in(&self, bidder: BidderNumber) -> Option<bool> {
+        let runs = matches!(self.stage, LotStage::Open | LotStage::Paused);
+        (runs && self.rules.format == Format::Japanese)
+            .then(|| self.live.as_ref().is_some_and(|live| live.is_inside(bidder)))
+    }
+
+    /// The phase that runs, whose turn it is, the price of its step or level and its end; the end is none while paused.
+    pub fn phase(&self) -> Option<PhaseNow> {
+        let live = self.live.as_deref()?;
+        let runs = matches!(self.stage, LotStage::Open | LotStage::Paused) && live.phase != Phase::None;
+        runs.then(|| PhaseNow {
+            phase: live.phase,
+            bidder: live.whose_turn(),
+            price: live.step().and_then(|step| Some(self.rules.ladder.as_ref()?.price(step))),
+            ends_at: live.ends_at,
+        })
+    }
+
+    /// The traffic light of a bidder, where it has a standing bid.
+    pub fn light(&self, bidder: BidderNumber) -> Option<Light> {
+        let own = self.book.standing(bidder)?;
+        let (leader, lead) = self.book.lead()?;
+        if leader == bidder {
+            return Some(Light::Green);
+        }
+        let lead = self.book.effective(leader, lead.price);
+        let near = self.rules.near;
+        let is_near = self.book.effective(bidder, own.price).is_near(lead, near.numerator, near.denominator);
+        Some(if is_near { Light::Yellow } else { Light::Red })
+    }
+
+    /// How a bidder's prices are adjusted.
+    pub fn adjust(&self, bidder: BidderNumber) -> crate::Adjust {
+        self.book.adjust(bidder)
+    }
+
+    /// Whether prices of the lot are adjusted at all.
+    pub fn is_adjusted(&self) -> bool {
+        self.book.is_adjusted()
+    }
+
     /// Where a bidder's standing bid stands.
     pub fn ranks(&self, bidder: BidderNumber) -> Option<Ranks> {
         self.book.ranks(bidder, self.rules.tie_rank)
@@ -210,10 +319,14 @@ impl Lot {
 
     /// The highest price that would be taken from a bidder now, given `confirm`.
     pub fn max_next(&self, bidder: &Bidder) -> MaxNext {
-        if self.stage != LotStage::Open || bidder.status != BidderStatus::Admitted {
+        let takes = self.stage == LotStage::Open || (self.stage == LotStage::Pending && self.live.is_some());
+        if !takes || bidder.status != BidderStatus::Admitted {
             return MaxNext::None;
         }
-        english::max_next(&self.rules, &self.book, bidder.number)
+        match &self.live {
+            None => english::max_next(&self.rules, &self.book, bidder.number),
+            Some(live) => self.max_next_live(live, bidder.number),
+        }
     }
 
     /// All standing bids in award order.
@@ -235,7 +348,15 @@ impl Lot {
         Some(self.book.lead().is_some_and(|(_, lead)| lead.price <= reserve.price))
     }
 
-    /// Every decision about a bid, in order of time.
+    /// The decisions that others than their own bidder may see, and those of `own`, in order of time.
+    pub fn decisions_seen(&self, own: Option<BidderNumber>) -> impl DoubleEndedIterator<Item = Decision> + '_ {
+        let shown = self.live.as_ref().map_or(ALL_SHOWN, |live| live.hidden_from);
+        let seen = (0u32..self.history.len()).map(|index| (index, self.history.get(index)));
+        seen.filter(move |(index, record)| *index < shown || (own.is_some() && record.bidder() == own))
+            .map(|(_, record)| record.decision(self.id, &self.rules))
+    }
+
+    /// Every decision about a bid, in order of time, whoever may see it.
     pub fn decisions(&self) -> impl DoubleEndedIterator<Item = Decision> + ExactSizeIterator + '_ {
         self.history.iter().map(|record| record.decision(self.id, &self.rules))
     }
@@ -254,7 +375,7 @@ impl Lot {
                 .book
                 .iter()
                 .find(|(_, slot)| !slot.rejected && self.meets_reserve(slot.price))
-                .map(|(bidder, slot)| (bidder, slot.price)),
+                .map(|(bidder, _)| (bidder, self.pays(bidder))),
             None => None,
         };
         LotResult {
@@ -271,6 +392,9 @@ impl Lot {
 
     /// 40 % below the mean of the others' initial bids, or 30 % below the next in award order.
     fn is_abnormally_low(&self, winner: BidderNumber) -> bool {
+        if matches!(self.rules.format, Format::Dutch | Format::Japanese) {
+            return false;
+        }
         let Some(own) = self.book.standing(winner) else { return false };
         let own_price = i128::from(own.price.0);
         let (mut sum, mut count) = (0i128, 0i128);
@@ -310,6 +434,7 @@ impl Lot {
             lead: self.lead_face(),
             bidder_count: self.book.len(),
             reserve_met: self.reserve_met(),
+            phase: self.phase(),
         }
     }
 
@@ -325,6 +450,7 @@ impl Lot {
             board,
             bidder_count: now.bidder_count != before.bidder_count,
             reserve_met: now.reserve_met != before.reserve_met,
+            phase: now.phase != before.phase,
         }
     }
 
@@ -361,42 +487,13 @@ impl Lot {
     /// What the sender of a recorded bid was told.
     pub(crate) fn recorded_answer(&self, record: &Record) -> Answer {
         match record.outcome(self.id, &self.rules) {
-            Outcome::Accepted(answer) | Outcome::Voided(answer) => Answer::Bid(answer),
+            Outcome::Accepted(answer)
+            | Outcome::Voided(answer)
+            | Outcome::Automatic(answer)
+            | Outcome::Dropped(answer) => Answer::Bid(answer),
+            Outcome::Withdrawal(answer) => Answer::Withdrawn(answer),
             Outcome::Refused(refused) => Answer::Refused(refused),
         }
-    }
-
-    /// Opens the lot at `at`, or lets it fail when too few may bid.
-    pub(crate) fn open(&mut self, at: LogTime, admitted: usize) -> Event {
-        assert_eq!(self.stage, LotStage::Pending, "a lot opens once");
-        self.times.opens_at = Some(at);
-        if admitted < self.rules.min_bidders as usize {
-            self.stage = LotStage::Unsuccessful;
-            self.times.closes_at = Some(at);
-            return Event::Unsuccessful;
-        }
-        self.stage = LotStage::Open;
-        self.times.opened = true;
-        self.times.closes_at = Some(at.plus_ms(self.rules.duration_ms));
-        self.book.reserve(admitted);
-        Event::Opened
-    }
-
-    /// Ends the lot at its time, and decides what can be decided at once.
-    pub(crate) fn close(&mut self) -> SmallVec<[Event; 2]> {
-        assert_eq!(self.stage, LotStage::Open, "only an open lot ends by itself");
-        self.stage = LotStage::Closed;
-        let mut events = SmallVec::from_iter([Event::Closed]);
-        if self.rules.award == AwardMode::Automatic {
-            let first = self.book.iter().find(|(_, slot)| self.meets_reserve(slot.price));
-            match first.map(|(bidder, slot)| (bidder, slot.price)) {
-                Some((bidder, price)) => events.push(self.award_to(bidder, price)),
-                None => events.push(self.fail()),
-            }
-        } else if self.book.len() == 0 {
-            events.push(self.fail());
-        }
-        events
     }
 
     pub(crate) fn fail(&mut self) -> Event {
@@ -413,22 +510,6 @@ impl Lot {
     /// A closed lot in which nobody is left to be awarded has failed.
     pub(crate) fn fail_if_none_left(&mut self) -> Option<Event> {
         (self.stage == LotStage::Closed && self.book.first_left().is_none()).then(|| self.fail())
-    }
-
-    pub(crate) fn pause(&mut self, at: LogTime) {
-        let closes_at = self.times.closes_at.take().expect("an open lot has an end");
-        self.times.rest_ms = Some(closes_at.0 - at.0);
-        self.stage = LotStage::Paused;
-    }
-
-    /// Lets the lot run on; its new end is answered.
-    pub(crate) fn resume(&mut self, at: LogTime) -> LogTime {
-        let rest = self.times.rest_ms.take().expect("a paused lot has time left");
-        let least = self.rules.overtime.map_or(0, |overtime| overtime.window_ms);
-        let closes_at = at.plus_ms(rest.max(least));
-        self.times.closes_at = Some(closes_at);
-        self.stage = LotStage::Open;
-        closes_at
     }
 
     /// Adds the buyer's time.
@@ -455,25 +536,44 @@ impl Lot {
         (touched && end > closes_at).then_some(end)
     }
 
-    /// Moves the end for an interruption.
-    pub(crate) fn outage(&mut self, end: LogTime) -> Event {
-        let before = self.times.closes_at.replace(end).expect("an open lot has an end");
-        Event::Extended { closes_at: Some(end), added_ms: end.0 - before.0, reason: ExtendReason::Outage }
-    }
-
     /// Moves the end if an accepted bid at this price asks for it.
-    pub(crate) fn overtime(&mut self, at: LogTime, price: Price, before: Option<Price>) -> Option<Event> {
+    pub(crate) fn overtime(
+        &mut self,
+        at: LogTime,
+        bidder: BidderNumber,
+        price: Price,
+        before: Option<Price>,
+    ) -> Option<Event> {
         let overtime = self.rules.overtime.as_ref()?;
         let closes_at = self.times.closes_at?;
         let end = english::extended(overtime, closes_at, at, self.extensions, self.times.overtime_ms)?;
-        if !english::triggers(overtime, &self.book, price, before) {
+        if !english::triggers(overtime, &self.book, bidder, price, before) {
             return None;
         }
+        Some(self.overtime_to(closes_at, end))
+    }
+
+    /// Moves the end by overtime, whatever the window.
+    pub(crate) fn overtime_anyway(&mut self, at: LogTime) -> Option<Event> {
+        let overtime = self.rules.overtime.as_ref()?;
+        let closes_at = self.times.closes_at?;
+        let end = english::extended_anyway(overtime, closes_at, at, self.extensions, self.times.overtime_ms)?;
+        Some(self.overtime_to(closes_at, end))
+    }
+
+    fn overtime_to(&mut self, closes_at: LogTime, end: LogTime) -> Event {
         let added_ms = end.0 - closes_at.0;
         self.times.closes_at = Some(end);
         self.times.overtime_ms += added_ms;
         self.extensions += 1;
-        Some(Event::Extended { closes_at: Some(end), added_ms, reason: ExtendReason::Overtime })
+        Event::Extended { closes_at: Some(end), added_ms, reason: ExtendReason::Overtime }
+    }
+
+    /// Moves the end of a staggered lot by what overtime added to one before it.
+    pub(crate) fn follow(&mut self, added_ms: i64) -> Event {
+        let end = self.times.closes_at.expect("an open lot has an end").plus_ms(added_ms);
+        self.times.closes_at = Some(end);
+        Event::Extended { closes_at: Some(end), added_ms, reason: ExtendReason::Staggered }
     }
 
     /// Panics if the lot contradicts itself; `bidders` is how many the tender has.
@@ -487,7 +587,8 @@ impl Lot {
             assert!(times.opened && times.closes_at.is_some(), "an open lot has an end");
         }
         if self.stage == LotStage::Pending {
-            assert!(!times.opened && self.history.iter().all(|record| !record.is_accepted()));
+            assert!(!times.opened && self.book.len() == 0, "nothing stands before the opening");
+            assert!(self.live.is_some() || self.history.iter().all(|record| !record.is_accepted()));
         }
         if let Some(overtime) = &self.rules.overtime {
             assert!(overtime.max_count.is_none_or(|most| self.extensions <= most));
@@ -500,11 +601,13 @@ impl Lot {
             assert!(newest.is_accepted() && newest.price(&self.rules) == slot.price);
             assert!(self.rules.ceiling.is_none_or(|ceiling| slot.price <= ceiling));
             assert!(self.rules.floor.is_none_or(|floor| slot.price >= floor));
-            assert_eq!(slot.price.0 % self.rules.tick, 0);
+            assert!(slot.order <= self.arrivals);
+            assert!(slot.automatic || slot.price.0 % self.rules.tick == 0);
             assert!(u64::from(slot.seq) <= self.seq);
         }
         let accepted = self.book.slots().iter().map(|slot| slot.accepted as usize).sum::<usize>();
-        let recorded = self.history.iter().filter(|record| record.was_accepted()).count();
+        let recorded =
+            self.history.iter().filter(|record| record.was_accepted() && !record.is_automatic()).count();
         assert_eq!(accepted, recorded, "every accepted bid is in the history");
         assert!(self.history.iter().is_sorted_by_key(Record::at), "the history is in order of time");
     }

@@ -118,7 +118,7 @@ pub const RULES: &[RuleRow] = &[
     row("reserve", RuleKind::Block, None, ALL),
     required("reserve.price", RuleKind::Amount, ALL),
     row("reserve.shown", RuleKind::Flag, Some("false"), ALL),
-    row("improvement", RuleKind::Word(Improvement::WORDS), Some("\"own\""), &[English, Rounds]),
+    row("improvement", RuleKind::Word(Improvement::WORDS), Some("\"own\""), &[English]),
     row("buffer", RuleKind::Block, None, &[English]),
     required("buffer.front", RuleKind::AmountOrZero, &[English]),
     required("buffer.back", RuleKind::AmountOrZero, &[English]),

@@ -5,8 +5,8 @@
 
 use crate::{
     Access, AwardMode, Decimal, DecrementSpec, Format, Improvement, LOTS_MAX, LeadVisibility, LogTime, LotMode,
-    OvertimeMode, OvertimeScope, OvertimeSpec, OvertimeTrigger, PRICE_MAX, PRICE_SCALE_MAX, Prebid, Price,
-    RuleError, RuleKind, RuleRow, RulesSpec, TenderSpec, TieRank,
+    LotSpec, OvertimeMode, OvertimeScope, OvertimeSpec, OvertimeTrigger, PRICE_MAX, PRICE_SCALE_MAX, Prebid,
+    Price, RoundsSpec, RuleError, RuleKind, RuleRow, RulesSpec, SealedPricing, TenderSpec, TieRank,
 };
 
 /// The rules of a lot, valid alone and together.
@@ -60,6 +60,68 @@ pub struct Rules {
     pub outage_grace_ms: i64,
     /// How many steps `seen_seq` may be behind.
     pub max_view_age: Option<u64>,
+    /// Bids before the opening; required in rounds.
+    pub prebid: Prebid,
+    /// Whether bidders may leave limits; always in dutch.
+    pub limits: bool,
+    /// Milliseconds after the close in which the buyer must award.
+    pub decision_ms: Option<i64>,
+    /// Whether a traffic light is shown.
+    pub light: bool,
+    /// How near to the lead is yellow.
+    pub near: Percent,
+    /// Whether adjustments of others are shown.
+    pub adjustments: bool,
+    /// What the winner of a sealed lot is paid.
+    pub pricing: SealedPricing,
+    /// The prices of a dutch or japanese lot.
+    pub ladder: Option<Ladder>,
+    /// The timetable of rounds.
+    pub rounds: Option<Timetable>,
+    /// Weighted features: name and largest weight in millionths.
+    pub features: Vec<(String, i64)>,
+}
+
+/// The prices of a dutch or japanese lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// The price of step 0.
+    pub start: Price,
+    /// The distance between steps.
+    pub step: i64,
+    /// Milliseconds a step lasts.
+    pub interval_ms: i64,
+    /// The price of the last step.
+    pub end: Price,
+    /// The number of the last step.
+    pub last: u64,
+}
+
+impl Ladder {
+    /// The price of a step.
+    pub fn price(&self, step: u64) -> Price {
+        let moved = i128::from(self.step) * i128::from(step);
+        if self.start <= self.end {
+            Price((i128::from(self.start.0) + moved).min(i128::from(self.end.0)) as i64)
+        } else {
+            Price((i128::from(self.start.0) - moved).max(i128::from(self.end.0)) as i64)
+        }
+    }
+}
+
+/// The timetable of rounds, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timetable {
+    /// How many rounds.
+    pub count: u16,
+    /// A turn.
+    pub turn_ms: i64,
+    /// Between rounds.
+    pub pause_ms: i64,
+    /// Before the first round.
+    pub lead_in_ms: i64,
+    /// Behind the last round.
+    pub announce_ms: i64,
 }
 
 /// The highest price that is awarded.
@@ -119,9 +181,16 @@ pub struct Overtime {
     pub max_count: Option<u32>,
     /// The most milliseconds added altogether.
     pub max_total_ms: Option<i64>,
+    /// What is extended.
+    pub scope: OvertimeScope,
 }
 
 impl Rules {
+    /// Whether the lot keeps more than a book: something hidden, limits, or phases.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.format == Format::English && self.prebid == Prebid::None && !self.limits
+    }
+
     /// Reads what a bid will be measured by.
     pub(crate) fn glance(&self) -> u64 {
         let ceiling = self.ceiling.map_or(0, |ceiling| ceiling.0);
@@ -154,9 +223,16 @@ pub(crate) fn compile_tender(spec: &TenderSpec) -> Result<Vec<Rules>, Vec<RuleEr
     if let Some(terms) = &spec.terms {
         check.text("/terms", terms, TEXT_MAX);
     }
-    if spec.lot_mode != LotMode::Parallel {
-        check.later("/lot_mode", &format!("lot_mode {}", spec.lot_mode.word()), "parallel");
+    let is_timed = |lot: &LotSpec| matches!(lot.rules.format, Format::English | Format::Sealed);
+    if spec.lot_mode == LotMode::Staggered && !spec.lots.iter().all(is_timed) {
+        check.wrong(
+            "/lot_mode",
+            "staggered is for lots with a duration: english and sealed",
+            "parallel or serial",
+        );
     }
+    check.seconds("/stagger_s", spec.stagger_s);
+    check.seconds("/serial_gap_s", spec.serial_gap_s);
     if spec.stagger_s != 0 && spec.lot_mode != LotMode::Staggered {
         check.wrong("/stagger_s", "belongs to lot_mode staggered", "0");
     }
@@ -193,11 +269,8 @@ pub(crate) fn compile_tender(spec: &TenderSpec) -> Result<Vec<Rules>, Vec<RuleEr
 /// Checks the rules of one lot; `None` when something was wrong.
 fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Option<Rules> {
     let errors = check.errors.len();
-    if spec.format != Format::English {
-        check.later("/format", &format!("format {}", spec.format.word()), Format::English.word());
-        return None;
-    }
-    check_excluded(check, spec);
+    let format = spec.format;
+    check_formats(check, spec);
 
     let scale = spec.price_scale.unwrap_or(i64::from(tender.currency_exponent));
     check.integer("price_scale", scale);
@@ -205,11 +278,13 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
         return None;
     }
     check.scale = scale as u8;
-    let Some(duration_s) = spec.duration_s else {
-        check.wrong("/duration_s", "is required in english", &RuleRow::of("duration_s").valid());
+    let is_timed = matches!(format, Format::English | Format::Sealed);
+    if is_timed && spec.duration_s.is_none() {
+        let detail = format!("is required in {}", format.word());
+        check.wrong("/duration_s", &detail, &RuleRow::of("duration_s").valid());
         return None;
-    };
-    check.integer("duration_s", duration_s);
+    }
+    let duration_s = spec.duration_s.filter(|_| is_timed).inspect(|value| check.integer("duration_s", *value));
 
     let ceiling = spec.ceiling.and_then(|sent| check.amount("ceiling", sent)).map(Price);
     let floor = spec.floor.and_then(|sent| check.amount("floor", sent)).map(Price);
@@ -219,6 +294,8 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     });
     let tick = spec.tick.and_then(|sent| check.amount("tick", sent)).unwrap_or(1);
     check_limits(check, ceiling, floor, reserve, tick);
+    let ladder = compile_ladder(check, spec, ceiling);
+    let rounds = compile_rounds(check, spec);
 
     if spec.improvement == Improvement::Lead && spec.visibility.lead != LeadVisibility::Always {
         let detail = "with improvement lead every bidder learns the lead from max_next";
@@ -231,7 +308,9 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     });
     match (spec.improvement == Improvement::OwnAndBuffer, spec.buffer.is_some()) {
         (true, false) => check.wrong("/buffer", "is required by improvement own_and_buffer", "front and back"),
-        (false, true) => check.wrong("/buffer", "belongs to improvement own_and_buffer", "no buffer"),
+        (false, true) if format == Format::English => {
+            check.wrong("/buffer", "belongs to improvement own_and_buffer", "no buffer");
+        }
         _ => {}
     }
     let max_step = spec.max_step.and_then(|sent| check.amount("max_step", sent));
@@ -249,7 +328,7 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
         check.wrong("/max_step", "is smaller than the decrement: no second bid could be taken", &valid);
     }
     let guard = spec.guard_percent.and_then(|sent| check.percent("guard_percent", "/guard_percent", sent));
-    check.percent("near_percent", "/near_percent", spec.near_percent);
+    let near = check.percent("near_percent", "/near_percent", spec.near_percent);
     check.integer("tie_free_ranks", spec.tie_free_ranks);
     let max_bids = spec.max_bids.inspect(|value| check.integer("max_bids", *value));
     let by_access = i64::from(tender.access == Access::Invited);
@@ -257,12 +336,24 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     check.integer("min_bidders", min_bidders);
     check.integer("outage_grace_s", spec.outage_grace_s);
     let max_view_age = spec.max_view_age.inspect(|value| check.integer("max_view_age", *value));
+    let decision_s = spec.decision_s.inspect(|value| check.integer("decision_s", *value));
+    if spec.decision_s.is_some() && spec.award == AwardMode::Automatic {
+        check.wrong("/decision_s", "nobody decides with award automatic", "no decision_s");
+    }
+    if spec.all_or_nothing {
+        check.later("/all_or_nothing", "all_or_nothing", "false");
+    }
     let overtime = spec.overtime.as_ref().map(|sent| compile_overtime(check, sent));
+    let features = compile_features(check, spec);
+    let is_rounds = format == Format::Rounds;
+    if is_rounds && spec.prebid == Prebid::Allowed {
+        check.wrong("/prebid", "rounds begin with pre-bids", Prebid::Required.word());
+    }
 
     (check.errors.len() == errors).then(|| Rules {
-        format: spec.format,
+        format,
         price_scale: scale as u8,
-        duration_ms: duration_s * 1_000,
+        duration_ms: duration_s.unwrap_or(0) * 1_000,
         ceiling,
         floor,
         reserve,
@@ -284,49 +375,180 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
         award: spec.award,
         outage_grace_ms: spec.outage_grace_s * 1_000,
         max_view_age: max_view_age.map(|value| value as u64),
+        prebid: if is_rounds { Prebid::Required } else { spec.prebid },
+        limits: spec.auto_bid || format == Format::Dutch,
+        decision_ms: decision_s.map(|value| value * 1_000),
+        light: spec.visibility.light,
+        near: near.expect("a wrong percentage was told"),
+        adjustments: spec.visibility.adjustments,
+        pricing: spec.sealed.map_or(SealedPricing::First, |sealed| sealed.pricing),
+        ladder,
+        rounds,
+        features,
     })
 }
 
-/// What this version does not decide yet, and blocks of other formats.
-fn check_excluded(check: &mut Check, spec: &RulesSpec) {
-    for (name, is_there) in [
+/// What a rule says when it was left out is in every format; anything else only in the formats of its row.
+fn check_formats(check: &mut Check, spec: &RulesSpec) {
+    let plain = RulesSpec::default(spec.format);
+    let seen = &spec.visibility;
+    for (name, is_set) in [
+        ("duration_s", spec.duration_s.is_some()),
+        ("floor", spec.floor.is_some()),
+        ("improvement", spec.improvement != plain.improvement),
+        ("buffer", spec.buffer.is_some()),
+        ("decrement", spec.decrement.is_some()),
+        ("tick", spec.tick.is_some()),
+        ("max_step", spec.max_step.is_some()),
+        ("guard_percent", spec.guard_percent.is_some() && spec.guard_percent != plain.guard_percent),
+        ("tie_free_ranks", spec.tie_free_ranks != 0),
+        ("max_bids", spec.max_bids.is_some()),
+        ("overtime", spec.overtime.is_some()),
+        ("visibility.adjustments", seen.adjustments),
+        ("prebid", spec.prebid != Prebid::None),
+        ("auto_bid", spec.auto_bid),
+        ("features", !spec.features.is_empty()),
+        ("max_weight_sum", spec.max_weight_sum.is_some()),
         ("dutch", spec.dutch.is_some()),
         ("japanese", spec.japanese.is_some()),
         ("rounds", spec.rounds.is_some()),
         ("sealed", spec.sealed.is_some()),
     ] {
-        if is_there {
-            let detail = format!("belongs to format {name}");
-            check.wrong(&format!("/{name}"), &detail, &format!("no {name} in english"));
+        let row = RuleRow::of(name);
+        if is_set && !row.formats.contains(&spec.format) {
+            let formats: Vec<&str> = row.formats.iter().map(|format| format.word()).collect();
+            let detail = format!("is a rule of {} only", formats.join(", "));
+            let valid = row.default.map_or_else(|| format!("no {name}"), |default| default.replace('"', ""));
+            check.wrong(&Check::row_pointer(name), &detail, &valid);
         }
     }
-    if spec.auto_bid {
-        check.later("/auto_bid", "auto_bid", "false");
+}
+
+/// Steps or levels a lot may have.
+const STEPS_MAX: i64 = 100_000;
+
+fn compile_ladder(check: &mut Check, spec: &RulesSpec, ceiling: Option<Price>) -> Option<Ladder> {
+    let (name, block, floor) = match spec.format {
+        Format::Dutch => ("dutch", spec.dutch.map(|it| (it.start, it.step, it.interval_s)), None),
+        Format::Japanese => {
+            let block = spec.japanese.map(|it| (it.start, it.step, it.interval_s));
+            ("japanese", block, spec.japanese.map(|it| it.floor))
+        }
+        _ => return None,
+    };
+    let Some((start, step, interval_s)) = block else {
+        check.wrong(&format!("/{name}"), "is required", "an object with start, step and interval_s");
+        return None;
+    };
+    let start = check.amount(&format!("{name}.start"), start);
+    let step = check.amount(&format!("{name}.step"), step);
+    check.integer(&format!("{name}.interval_s"), interval_s);
+    let end = match spec.format {
+        Format::Dutch => {
+            if spec.ceiling.is_none() {
+                check.wrong("/ceiling", "is required in dutch: it is the last step", "a price from start on");
+            }
+            ceiling.map(|ceiling| ceiling.0)
+        }
+        _ => floor.and_then(|floor| check.amount("japanese.floor", floor)),
+    };
+    let (start, step, end) = (start?, step?, end?);
+    if spec.format == Format::Dutch && end < start {
+        let valid = format!("at most {}", Price(end).decimal(check.scale));
+        check.wrong("/dutch/start", "is above the ceiling", &valid);
+        return None;
     }
-    if spec.prebid != Prebid::None {
-        check.later("/prebid", &format!("prebid {}", spec.prebid.word()), Prebid::None.word());
+    if spec.format == Format::Japanese {
+        if end > start {
+            let valid = format!("at most {}", Price(start).decimal(check.scale));
+            check.wrong("/japanese/floor", "is above the start", &valid);
+            return None;
+        }
+        if ceiling.is_some_and(|ceiling| start > ceiling.0) {
+            check.wrong("/japanese/start", "is above the ceiling", "a price up to the ceiling");
+            return None;
+        }
     }
-    if spec.decision_s.is_some() {
-        check.later("/decision_s", "decision_s", "no decision_s");
+    let way = (end - start).abs();
+    let last = way / step + i64::from(way % step != 0);
+    if last >= STEPS_MAX {
+        let detail = format!("makes more than {STEPS_MAX} steps");
+        check.wrong(&format!("/{name}/step"), &detail, "a larger step");
+        return None;
     }
-    if spec.visibility.light {
-        check.later("/visibility/light", "the traffic light", "false");
+    let (start, end) = (Price(start), Price(end));
+    Some(Ladder { start, step, interval_ms: interval_s.saturating_mul(1_000), end, last: last as u64 })
+}
+
+fn compile_rounds(check: &mut Check, spec: &RulesSpec) -> Option<Timetable> {
+    if spec.format != Format::Rounds {
+        return None;
     }
-    if spec.visibility.adjustments {
-        check.later("/visibility/adjustments", "adjustments", "false");
+    let sent = spec.rounds.unwrap_or(RoundsSpec {
+        count: 3,
+        turn_s: 120,
+        pause_s: 120,
+        lead_in_s: 300,
+        announce_s: None,
+    });
+    let announce_s = sent.announce_s.unwrap_or(sent.pause_s);
+    for (name, value) in [
+        ("rounds.count", sent.count),
+        ("rounds.turn_s", sent.turn_s),
+        ("rounds.pause_s", sent.pause_s),
+        ("rounds.lead_in_s", sent.lead_in_s),
+        ("rounds.announce_s", announce_s),
+    ] {
+        check.integer(name, value);
     }
-    if !spec.features.is_empty() {
-        check.later("/features", "weighted features", "no features");
+    Some(Timetable {
+        count: sent.count as u16,
+        turn_ms: sent.turn_s.saturating_mul(1_000),
+        pause_ms: sent.pause_s.saturating_mul(1_000),
+        lead_in_ms: sent.lead_in_s.saturating_mul(1_000),
+        announce_ms: announce_s.saturating_mul(1_000),
+    })
+}
+
+/// Digits behind the point of a weight.
+pub(crate) const WEIGHT_DIGITS: u8 = 6;
+/// A weight of one.
+pub(crate) const WEIGHT_ONE: i64 = 1_000_000;
+const FEATURES_MAX: usize = 100;
+const NAME_MAX: usize = 200;
+
+fn compile_features(check: &mut Check, spec: &RulesSpec) -> Vec<(String, i64)> {
+    let most = spec.max_weight_sum.unwrap_or(Decimal { mantissa: 30, scale: 2 });
+    let most = most.units(WEIGHT_DIGITS).filter(|most| (0..WEIGHT_ONE).contains(most));
+    if most.is_none() {
+        let valid = "a decimal string from 0 and below 1, up to six digits behind the point";
+        check.wrong("/max_weight_sum", "is no sum of weights", valid);
     }
-    if spec.max_weight_sum.is_some() {
-        check.later("/max_weight_sum", "weighted features", "no max_weight_sum");
+    if spec.max_weight_sum.is_some() && spec.features.is_empty() {
+        check.wrong("/max_weight_sum", "belongs to features", "no max_weight_sum, or features");
     }
-    if spec.all_or_nothing {
-        check.wrong("/all_or_nothing", "is not for english lots", "false");
+    if spec.features.len() > FEATURES_MAX {
+        check.wrong("/features", "are too many", &format!("at most {FEATURES_MAX}"));
+        return Vec::new();
     }
-    if spec.overtime.as_ref().is_some_and(|overtime| overtime.scope == OvertimeScope::Tender) {
-        check.later("/overtime/scope", "overtime of scope tender", OvertimeScope::Lot.word());
+    let mut features: Vec<(String, i64)> = Vec::with_capacity(spec.features.len());
+    for (place, feature) in spec.features.iter().enumerate() {
+        let units = feature.max.units(WEIGHT_DIGITS).filter(|max| (1..WEIGHT_ONE).contains(max));
+        if units.is_none() {
+            let valid = "a decimal string above 0 and below 1, up to six digits behind the point";
+            check.wrong(&format!("/features/{place}/max"), "is no weight", valid);
+        }
+        check.text(&format!("/features/{place}/id"), &feature.id, NAME_MAX);
+        if feature.id.is_empty() || features.iter().any(|(id, _)| *id == feature.id) {
+            check.wrong(&format!("/features/{place}/id"), "is empty or there already", "each name once");
+        }
+        features.push((feature.id.clone(), units.unwrap_or(0)));
     }
+    let sum: i64 = features.iter().map(|(_, max)| max).sum();
+    if most.is_some_and(|most| sum > most) {
+        check.wrong("/features", "weigh more than max_weight_sum together", "smaller weights");
+    }
+    features
 }
 
 /// Ceiling, floor, reserve and tick against each other.
@@ -404,6 +626,12 @@ fn compile_overtime(check: &mut Check, sent: &OvertimeSpec) -> Overtime {
     }
     let max_count = sent.max_count.inspect(|value| check.integer("overtime.max_count", *value));
     let max_total_s = sent.max_total_s.inspect(|value| check.integer("overtime.max_total_s", *value));
+    if let (Some(count), Some(total)) = (sent.max_count, sent.max_total_s)
+        && total >= count.saturating_mul(sent.length_s)
+    {
+        let valid = "less than max_count times length_s, or no max_total_s";
+        check.wrong("/overtime/max_total_s", "can never bind: max_count ends it before", valid);
+    }
     Overtime {
         window_ms: sent.window_s.saturating_mul(1_000),
         length_ms: sent.length_s.saturating_mul(1_000),
@@ -413,6 +641,7 @@ fn compile_overtime(check: &mut Check, sent: &OvertimeSpec) -> Overtime {
         first_bid_triggers: sent.first_bid_triggers,
         max_count: max_count.map(|value| value as u32),
         max_total_ms: max_total_s.map(|value| value.saturating_mul(1_000)),
+        scope: sent.scope,
     }
 }
 
@@ -436,6 +665,12 @@ impl Check {
     /// Something that the contract knows and this version does not decide.
     fn later(&mut self, pointer: &str, what: &str, valid: &str) {
         self.wrong(pointer, &format!("{what} is not offered by this version"), valid);
+    }
+
+    fn seconds(&mut self, pointer: &str, value: i64) {
+        if !(0..=366 * 86_400).contains(&value) {
+            self.wrong(pointer, "is out of range", "an integer from 0 to 31622400");
+        }
     }
 
     fn text(&mut self, pointer: &str, text: &str, most: usize) {
@@ -529,6 +764,16 @@ impl Rules {
             award: AwardMode::Manual,
             outage_grace_ms: 120_000,
             max_view_age: None,
+            prebid: Prebid::None,
+            limits: false,
+            decision_ms: None,
+            light: false,
+            near: Percent { numerator: 3, denominator: 100 },
+            adjustments: false,
+            pricing: SealedPricing::First,
+            ladder: None,
+            rounds: None,
+            features: Vec::new(),
         }
     }
 }

@@ -6,25 +6,30 @@
 use sha2::{Digest, Sha256};
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::book::{Book, Slot};
+use crate::admission::Admission;
+use crate::book::{Book, NO_FIRST, Slot};
 use crate::deadlines::Deadlines;
 use crate::history::Record;
 use crate::keys::{Keys, Place};
+use crate::live::Live;
 use crate::lot::{Award, Times};
 use crate::rules::compile_tender;
 use crate::tender::Kept;
 use crate::{
-    Bidder, Engine, LOGIC_VERSION, LogTime, Lot, LotStage, OrganisationId, Tender, TenderId, TenderSpec,
+    Bidder, Engine, LOGIC_VERSION, LogTime, Lot, LotStage, OrganisationId, Price, Tender, TenderId, TenderSpec,
     TenderStage,
 };
 
 use RestoreError::Broken;
 
-/// The version of the parts; another version is another set of types.
-const VERSION: u16 = 1;
+/// The version of the parts that are written. Parts of version 1 are read too.
+const VERSION: u16 = 2;
 
 /// Records in one part: 100 bytes each, encoded.
 const RECORDS_MAX: usize = 4_096;
+
+/// Admissions in one part.
+const ADMISSIONS_MAX: usize = 1;
 
 /// Most bytes of kept answers in one part; one answer is smaller than that.
 const KEPT_BYTES_MAX: u64 = 256 << 10;
@@ -53,15 +58,24 @@ enum Part {
     /// Its kept answers, in order.
     #[wincode(tag = 5)]
     Kept(Vec<Kept>),
-    /// Its next lot, in order of number.
+    /// Its next lot, in order of number, as version 1 wrote it.
     #[wincode(tag = 6)]
-    Lot(Box<LotPart>),
+    LotV1(Box<LotPartV1>),
     /// The next records of that lot.
     #[wincode(tag = 7)]
     Records(Vec<Record>),
     /// Always last.
     #[wincode(tag = 8)]
     End,
+    /// What its bidders were admitted with; behind its bidders.
+    #[wincode(tag = 9)]
+    Admissions(Vec<Admission>),
+    /// Its next lot, in order of number.
+    #[wincode(tag = 10)]
+    Lot(Box<LotPart>),
+    /// What the lot before keeps beside its book.
+    #[wincode(tag = 11)]
+    Live(Box<Live>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
@@ -78,6 +92,51 @@ struct TenderPart {
     spec: TenderSpec,
 }
 
+/// A lot as version 1 wrote it; only read.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+struct LotPartV1 {
+    stage: LotStage,
+    seq: u64,
+    extensions: u32,
+    times: Times,
+    award: Option<Award>,
+    slots: Vec<SlotV1>,
+}
+
+/// A slot as version 1 wrote it; only read.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+struct SlotV1 {
+    price: Price,
+    at: LogTime,
+    seq: u32,
+    newest: u32,
+    first: u32,
+    accepted: u32,
+    stands: bool,
+    rejected: bool,
+}
+
+impl LotPartV1 {
+    /// As it is written now: amounts stood in order of their steps.
+    fn up(self) -> LotPart {
+        let up = |slot: SlotV1| Slot {
+            price: slot.price,
+            at: slot.at,
+            seq: slot.seq,
+            newest: slot.newest,
+            first: slot.first,
+            accepted: slot.accepted,
+            order: slot.seq,
+            automatic: false,
+            stands: slot.stands,
+            rejected: slot.rejected,
+        };
+        let Self { stage, seq, extensions, times, award, slots } = self;
+        let arrivals = seq as u32;
+        LotPart { stage, seq, extensions, times, award, arrivals, slots: slots.into_iter().map(up).collect() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
 struct LotPart {
     stage: LotStage,
@@ -85,6 +144,7 @@ struct LotPart {
     extensions: u32,
     times: Times,
     award: Option<Award>,
+    arrivals: u32,
     slots: Vec<Slot>,
 }
 
@@ -157,7 +217,7 @@ impl Engine {
     pub fn restore(parts: impl Iterator<Item = EnginePart>) -> Result<Self, RestoreError> {
         let mut parts = parts.map(|part| part.0);
         let Some(Part::Head { version, index, now }) = parts.next() else { return Err(Broken("no head")) };
-        if version != VERSION {
+        if version == 0 || version > VERSION {
             return Err(RestoreError::Version(version));
         }
         let mut engine = Self::new();
@@ -218,8 +278,11 @@ impl Engine {
                 keys.insert(kept.key.scoped, Place { tender: place, lot: 0, index: index as u32 });
             }
             for lot in &tender.lots {
-                let missing = |slot: &Slot| slot.newest.max(slot.first) >= lot.history.len();
-                if lot.book.slots().iter().any(|slot| slot.accepted > 0 && missing(slot)) {
+                let missing = |slot: &Slot| {
+                    let first = if slot.first == NO_FIRST { 0 } else { slot.first };
+                    slot.newest.max(first) >= lot.history.len()
+                };
+                if lot.book.slots().iter().any(|slot| slot.has_bid() && missing(slot)) {
                     return Err(Broken("a record is missing"));
                 }
                 for (index, record) in lot.history.iter().enumerate() {
@@ -251,7 +314,13 @@ fn tender_parts(tender: &Tender) -> impl Iterator<Item = Part> + '_ {
     let changed = tender.changed.iter().map(|spec| Part::Changed(spec.clone()));
     let bidders = (!tender.bidders.is_empty()).then(|| Part::Bidders(tender.bidders.clone()));
     let kept = bounded(&tender.kept).map(Part::Kept);
-    std::iter::once(head).chain(changed).chain(bidders).chain(kept).chain(tender.lots.iter().flat_map(lot_parts))
+    let admissions = tender.admissions.chunks(ADMISSIONS_MAX).map(|some| Part::Admissions(some.to_vec()));
+    std::iter::once(head)
+        .chain(changed)
+        .chain(bidders)
+        .chain(admissions)
+        .chain(kept)
+        .chain(tender.lots.iter().flat_map(lot_parts))
 }
 
 fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
@@ -261,6 +330,7 @@ fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
         extensions: lot.extensions,
         times: lot.times,
         award: lot.award,
+        arrivals: lot.arrivals,
         slots: lot.book.slots().to_vec(),
     }));
     let mut records = lot.history.iter().copied();
@@ -268,7 +338,8 @@ fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
         let chunk: Vec<Record> = records.by_ref().take(RECORDS_MAX).collect();
         (!chunk.is_empty()).then_some(Part::Records(chunk))
     });
-    std::iter::once(head).chain(chunks)
+    let live = lot.live.iter().map(|live| Part::Live(live.clone()));
+    std::iter::once(head).chain(live).chain(chunks)
 }
 
 fn restore_tender(part: TenderPart, place: u32) -> Result<Tender, RestoreError> {
@@ -299,12 +370,23 @@ fn restore_part(tender: &mut Tender, part: Part, lots: &mut usize) -> Result<(),
             (tender.bidders, tender.by_organisation) = (bidders, by_organisation);
         }
         Part::Kept(kept) => tender.kept.extend(kept),
+        Part::Admissions(admissions) => tender.restore_admissions(admissions).map_err(Broken)?,
+        Part::LotV1(part) => return restore_part(tender, Part::Lot(Box::new(part.up())), lots),
+        Part::Live(live) => {
+            let lot = lots.checked_sub(1).and_then(|lot| tender.lots.get_mut(lot));
+            let lot = lot.ok_or(Broken("live state without a lot"))?;
+            if lot.live.is_none() {
+                return Err(Broken("live state of a lot that has none"));
+            }
+            lot.live = Some(live);
+        }
         Part::Lot(part) => {
             let lot = tender.lots.get_mut(*lots).ok_or(Broken("a lot too many"))?;
             *lots += 1;
             (lot.stage, lot.seq, lot.extensions) = (part.stage, part.seq, part.extensions);
             (lot.times, lot.award) = (part.times, part.award);
-            lot.book = Book::restore(part.slots);
+            lot.arrivals = part.arrivals;
+            lot.book = Book::restore(part.slots, lot.book.take_adjusts());
         }
         Part::Records(records) => {
             let lot = lots.checked_sub(1).and_then(|lot| tender.lots.get_mut(lot));

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 use wincode::{SchemaRead, SchemaWrite};
 
+use crate::admission::{self, Admission};
 use crate::deadlines::{Deadlines, Due};
 use crate::lot::Face;
 use crate::{
-    Access, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef, BidderStatus, Changed, Event,
-    Key, LogTime, Lot, LotStage, OrganisationId, Price, Refusal, RequestId, RuleError, Rules, Sink, Step,
-    TenderAnswer, TenderId, TenderSpec, TenderStage, Text, VoidAnswer,
+    Access, Adjust, AdjustmentSpec, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef,
+    BidderStatus, Changed, Event, FeatureValue, Format, Key, LogTime, Lot, LotMode, LotStage, OrganisationId,
+    OvertimeScope, Price, Refusal, RequestId, RuleError, Rules, Sink, Step, TenderAnswer, TenderId, TenderSpec,
+    TenderStage, Text, VoidAnswer,
 };
 
 /// One procurement event of one buyer.
@@ -46,6 +48,8 @@ pub struct Tender {
     pub(crate) lots: Vec<Lot>,
     /// The answers that are not in a lot's history, in order of time.
     pub(crate) kept: Vec<Kept>,
+    /// What bidders were admitted with, where it is anything.
+    pub(crate) admissions: Vec<Admission>,
 }
 
 /// An answer kept for a repeat under its key.
@@ -192,6 +196,7 @@ impl Tender {
             by_organisation: Vec::new(),
             lots: Vec::new(),
             kept: Vec::new(),
+            admissions: Vec::new(),
         };
         tender.make_lots(rules);
         tender
@@ -199,6 +204,9 @@ impl Tender {
 
     pub(crate) fn make_lots(&mut self, rules: Vec<Rules>) {
         let (id, opens_at) = (self.id, self.opens_at);
+        let spec = self.spec();
+        let is_serial = spec.lot_mode == LotMode::Serial;
+        let stagger_ms = if spec.lot_mode == LotMode::Staggered { spec.stagger_s * 1_000 } else { 0 };
         let mut shared: Option<Arc<Rules>> = None;
         let numbered = rules.into_iter().zip(1u16..);
         self.lots = numbered
@@ -206,9 +214,43 @@ impl Tender {
                 let same = shared.take().filter(|shared| **shared == rules);
                 let rules = same.unwrap_or_else(|| Arc::new(rules));
                 shared = Some(rules.clone());
-                Lot::new(id.lot(number), rules, opens_at)
+                // When the lots behind the first of a serial tender open is not known yet.
+                let mut lot = Lot::new(id.lot(number), rules, opens_at.filter(|_| !is_serial || number == 1));
+                lot.offset_ms = i64::from(number - 1) * stagger_ms;
+                lot
             })
             .collect();
+        for place in 0..self.admissions.len() {
+            let admission = self.admissions[place].clone();
+            let found = self.adjusts(&admission.adjustments, &admission.features);
+            self.set_adjusts(admission.bidder, &found.expect("a change that no admission fits is refused"));
+        }
+    }
+
+    /// The adjustments of each lot that an admission asks for.
+    fn adjusts(
+        &self,
+        adjustments: &[AdjustmentSpec],
+        features: &[FeatureValue],
+    ) -> Result<Vec<Adjust>, Vec<RuleError>> {
+        let rules: Vec<&Rules> = self.lots.iter().map(Lot::rules).collect();
+        admission::adjusts(&rules, adjustments, features)
+    }
+
+    fn set_adjusts(&mut self, bidder: BidderNumber, adjusts: &[Adjust]) {
+        for (lot, adjust) in self.lots.iter_mut().zip(adjusts) {
+            lot.book.set_adjust(bidder, *adjust);
+        }
+    }
+
+    /// Takes up again what a snapshot says of admissions.
+    pub(crate) fn restore_admissions(&mut self, admissions: Vec<Admission>) -> Result<(), &'static str> {
+        for admission in &admissions {
+            let found = self.adjusts(&admission.adjustments, &admission.features);
+            self.set_adjusts(admission.bidder, &found.map_err(|_| "an admission that is not valid")?);
+        }
+        self.admissions.extend(admissions);
+        Ok(())
     }
 
     fn clock_of(&self, number: u16) -> u32 {
@@ -220,12 +262,21 @@ impl Tender {
         let Some(clock) = self.clock else { return };
         let (tender, lot) = (self.place, &self.lots[lot]);
         let clock = clock + u32::from(lot.number);
-        match lot.closes_at() {
-            Some(at) if lot.stage == LotStage::Open => {
-                deadlines.set(Due { at, tender, lot: lot.number, clock });
-            }
-            _ => deadlines.clear(clock),
+        let waits = self.waits();
+        match lot.deadline(waits) {
+            Some(at) => deadlines.set(Due { at, tender, lot: lot.number, clock }),
+            None => deadlines.clear(clock),
         }
+    }
+
+    /// Whether pending lots open by themselves, one after another.
+    fn waits(&self) -> bool {
+        self.stage == TenderStage::Open && self.spec().lot_mode == LotMode::Serial
+    }
+
+    /// When something happens to a lot by itself.
+    pub(crate) fn deadline_of(&self, lot: usize) -> Option<LogTime> {
+        self.lots[lot].deadline(self.waits())
     }
 
     pub(crate) fn set_opening(&self, deadlines: &mut Deadlines) {
@@ -297,31 +348,119 @@ impl Tender {
         self.opens_at = Some(flow.at);
         self.has_opened = true;
         self.set_opening(flow.deadlines);
-        let admitted = self.bidders.iter().filter(|bidder| bidder.status == BidderStatus::Admitted).count();
-        for lot in 0..self.lots.len() {
-            let before = self.lots[lot].face();
-            let event = self.lots[lot].open(flow.at, admitted);
-            self.set_end(lot, flow.deadlines);
-            self.step(lot, &before, false, smallvec![event], flow);
+        let at_once = if self.spec().lot_mode == LotMode::Serial { 1 } else { self.lots.len() };
+        for lot in 0..at_once {
+            self.open_lot(lot, flow);
         }
         self.settle();
     }
 
-    /// Ends a lot at `flow.at`.
-    pub(crate) fn close<S: Sink>(&mut self, lot: usize, flow: &mut Flow<'_, S>) {
-        let before = self.lots[lot].face();
-        let events = self.lots[lot].close();
+    /// Opens a lot at `flow.at`.
+    fn open_lot<S: Sink>(&mut self, lot: usize, flow: &mut Flow<'_, S>) {
+        let admitted: Vec<bool> =
+            self.bidders.iter().map(|bidder| bidder.status == BidderStatus::Admitted).collect();
+        let mut before = self.lots[lot].face();
+        if lot > 0 && self.waits() && self.spec().serial_gap_s == 0 {
+            // Without a gap no step told of it.
+            before = before.without_opening();
+        }
+        let events = self.lots[lot].open(flow.at, &admitted);
+        let board = self.lots[lot].book.len() > 0;
+        self.ended(lot, &before, board, events, flow);
+    }
+
+    /// Handles what is due in a lot at `flow.at`: its opening, the end of a phase, its close, the end of a decision.
+    pub(crate) fn due<S: Sink>(&mut self, lot: usize, flow: &mut Flow<'_, S>) {
+        match self.lots[lot].stage {
+            LotStage::Pending => self.open_lot(lot, flow),
+            LotStage::Closed => {
+                let before = self.lots[lot].face();
+                let event = self.lots[lot].fail();
+                self.ended(lot, &before, false, smallvec![event], flow);
+            }
+            _ => {
+                let before = self.lots[lot].face();
+                let standing = self.lots[lot].arrivals;
+                let events = self.lots[lot].due(flow.at);
+                let shows = |event: &Event| matches!(event, Event::Bid { .. });
+                let board = events.iter().any(shows) || standing != self.lots[lot].arrivals;
+                self.ended(lot, &before, board, events, flow);
+            }
+        }
+    }
+
+    /// Tells the step of a lot that may have ended with it, and lets the next of a serial tender follow.
+    pub(crate) fn ended<S: Sink>(
+        &mut self,
+        lot: usize,
+        before: &Face,
+        board: bool,
+        events: SmallVec<[Event; 2]>,
+        flow: &mut Flow<'_, S>,
+    ) {
         self.set_end(lot, flow.deadlines);
-        self.step(lot, &before, false, events, flow);
+        self.step(lot, before, board, events, flow);
+        let runs = matches!(self.lots[lot].stage, LotStage::Pending | LotStage::Open | LotStage::Paused);
+        let next = lot + 1;
+        let follows = !runs
+            && self.waits()
+            && self
+                .lots
+                .get(next)
+                .is_some_and(|next| next.stage == LotStage::Pending && next.times.opens_at.is_none());
+        if follows {
+            let gap_s = self.spec().serial_gap_s;
+            let before = self.lots[next].face();
+            self.lots[next].times.opens_at = Some(flow.at.plus_ms(gap_s * 1_000));
+            self.set_end(next, flow.deadlines);
+            if gap_s > 0 {
+                self.step(next, &before, false, SmallVec::new(), flow);
+            }
+        }
         self.settle();
+    }
+
+    /// Lets the overtime of a lot reach others: all that have overtime, where that is its scope, or those staggered
+    /// behind it, by what was added.
+    pub(crate) fn spread<S: Sink>(&mut self, lot: usize, extended: Option<&Event>, flow: &mut Flow<'_, S>) {
+        let is_wide =
+            self.lots[lot].rules.overtime.is_some_and(|overtime| overtime.scope == OvertimeScope::Tender);
+        let spec = self.spec();
+        let follows = spec.lot_mode == LotMode::Staggered && spec.stagger_follows;
+        let Some(added_ms) = (match extended {
+            Some(Event::Extended { added_ms, .. }) => Some(*added_ms),
+            _ if is_wide => Some(0),
+            _ => None,
+        }) else {
+            return;
+        };
+        if !is_wide && !follows {
+            return;
+        }
+        for other in 0..self.lots.len() {
+            let it = &self.lots[other];
+            if other == lot || it.stage != LotStage::Open {
+                continue;
+            }
+            let before = it.face();
+            let event = if is_wide {
+                self.lots[other].overtime_anyway(flow.at)
+            } else if other > lot {
+                Some(self.lots[other].follow(added_ms))
+            } else {
+                None
+            };
+            let Some(event) = event else { continue };
+            self.set_end(other, flow.deadlines);
+            self.step(other, &before, false, smallvec![event], flow);
+        }
     }
 
     /// Gives open lots the time that an interruption up to `flow.at` took from them.
     pub(crate) fn outage<S: Sink>(&mut self, flow: &mut Flow<'_, S>) {
         for lot in 0..self.lots.len() {
-            let Some(end) = self.lots[lot].outage_end(flow.at) else { continue };
             let before = self.lots[lot].face();
-            let event = self.lots[lot].outage(end);
+            let Some(event) = self.lots[lot].outage(flow.at) else { continue };
             self.set_end(lot, flow.deadlines);
             self.step(lot, &before, false, smallvec![event], flow);
         }
@@ -370,6 +509,18 @@ impl Tender {
         if spec == self.spec() {
             return Ok(self.answer(false));
         }
+        if !published && !self.admissions.is_empty() {
+            let of_lots: Vec<&Rules> = rules.iter().collect();
+            let fits = |it: &Admission| admission::adjusts(&of_lots, &it.adjustments, &it.features).is_ok();
+            if !self.admissions.iter().all(fits) {
+                let detail = "does not fit the adjustments or features of a bidder that was admitted";
+                return Ok(invalid(
+                    "/lots",
+                    detail,
+                    "lots in which they are valid; admit the bidder again without",
+                ));
+            }
+        }
         let faces: Vec<Face> = self.lots.iter().map(Lot::face).collect();
         self.changed = Some(Box::new(spec.clone()));
         self.version += 1;
@@ -379,7 +530,8 @@ impl Tender {
             return Ok(self.answer(false));
         }
         for (lot, before) in faces.iter().enumerate() {
-            self.lots[lot].times.opens_at = opens_at;
+            let knows = lot == 0 || self.spec().lot_mode != LotMode::Serial;
+            self.lots[lot].times.opens_at = opens_at.filter(|_| knows);
             self.step(lot, before, false, SmallVec::new(), flow);
         }
         self.open_or_wait(flow);
@@ -454,10 +606,12 @@ impl Tender {
         let reason = required(reason)?;
         for lot in paused {
             let before = self.lots[lot].face();
-            let closes_at = self.lots[lot].resume(flow.at);
+            let begun = self.lots[lot].resume(flow.at);
             self.set_end(lot, flow.deadlines);
-            let event = Event::Resumed { reason: reason.clone(), closes_at };
-            self.step(lot, &before, false, smallvec![event], flow);
+            let closes_at = self.lots[lot].times.closes_at.expect("a lot that runs on has an end");
+            let mut events = smallvec![Event::Resumed { reason: reason.clone(), closes_at }];
+            events.extend(begun);
+            self.step(lot, &before, false, events, flow);
         }
         Ok(self.answer(false))
     }
@@ -494,6 +648,7 @@ impl Tender {
     ) -> Decided {
         const SECONDS_MAX: i64 = 30 * 86_400;
         let mut lots = self.lots_in(&[LotStage::Open, LotStage::Paused]);
+        lots.retain(|lot| matches!(self.lots[*lot].rules.format, Format::English | Format::Sealed));
         if let Some(number) = lot {
             lots.retain(|lot| self.lots[*lot].number == number);
         }
@@ -513,12 +668,13 @@ impl Tender {
         Ok(self.answer(false))
     }
 
-    /// Admits a supplier; `adjusted`: whether adjustments or features came with it.
+    /// Admits a supplier, with its adjustments and the weights it won.
     pub(crate) fn admit(
         &mut self,
         organisation: OrganisationId,
         accepted: bool,
-        adjusted: bool,
+        adjustments: &[AdjustmentSpec],
+        features: &[FeatureValue],
         request: RequestId,
         at: LogTime,
     ) -> Decided {
@@ -531,10 +687,10 @@ impl Tender {
         {
             return Err(Refusal::RulesFrozen);
         }
-        if adjusted {
-            let detail = "adjustments and features are not offered by this version";
-            return Ok(invalid("/adjustments", detail, "no adjustments and no features"));
-        }
+        let adjusts = match self.adjusts(adjustments, features) {
+            Ok(adjusts) => adjusts,
+            Err(errors) => return Ok(Answer::InvalidRules(errors)),
+        };
         let index = match known {
             Some((index, _)) => index,
             None if self.bidders.len() == BIDDERS_MAX => {
@@ -543,6 +699,13 @@ impl Tender {
             }
             None => self.add(organisation, request, at),
         };
+        let number = BidderNumber::from_index(index);
+        self.set_adjusts(number, &adjusts);
+        self.admissions.retain(|admission| admission.bidder != number);
+        if !adjustments.is_empty() || !features.is_empty() {
+            let (adjustments, features) = (adjustments.to_vec(), features.to_vec());
+            self.admissions.push(Admission { bidder: number, adjustments, features });
+        }
         let terms = self.spec().terms.is_some();
         let bidder = &mut self.bidders[index];
         bidder.accepted |= accepted;
@@ -605,8 +768,10 @@ impl Tender {
         for lot in lots {
             let before = self.lots[lot].face();
             let board = self.lots[lot].book.take(number);
+            self.lots[lot].forget(number, true);
             let mut events = smallvec![Event::Disqualified { bidder: number }];
             events.extend(self.lots[lot].fail_if_none_left());
+            self.set_end(lot, flow.deadlines);
             if self.published_at.is_some() {
                 self.step(lot, &before, board, events, flow);
             }
@@ -627,6 +792,13 @@ impl Tender {
         if !matches!(it.stage, Pending | Open | Paused | Closed) {
             return Err(Refusal::WrongStage);
         }
+        if let Some((bidder, price)) = it.hidden_bid(bid) {
+            required(reason)?;
+            let it = &mut self.lots[lot];
+            it.void_hidden(bidder);
+            let price_scale = it.rules.price_scale;
+            return Ok(Answer::Voided(VoidAnswer { lot: it.id, bid, bidder, price, price_scale, seq: it.seq }));
+        }
         let standing = it.book.iter().find(|(_, slot)| it.history.get(slot.newest).request() == bid);
         let (bidder, slot) = standing.ok_or(Refusal::BidNotFound)?;
         let (newest, price) = (slot.newest, slot.price);
@@ -634,9 +806,11 @@ impl Tender {
         let before = it.face();
         let it = &mut self.lots[lot];
         it.book.take(bidder);
+        it.forget(bidder, false);
         it.history.get_mut(newest).void();
         let mut events = smallvec![Event::Voided { bidder, reason }];
         events.extend(it.fail_if_none_left());
+        self.set_end(lot, flow.deadlines);
         self.step(lot, &before, true, events, flow);
         self.settle();
         let it = &self.lots[lot];
@@ -678,7 +852,9 @@ impl Tender {
             return Err(Refusal::ReserveNotMet);
         }
         let before = self.lots[lot].face();
+        let price = self.lots[lot].pays(bidder);
         let event = self.lots[lot].award_to(bidder, price);
+        self.set_end(lot, flow.deadlines);
         self.step(lot, &before, false, smallvec![event], flow);
         self.settle();
         Ok(self.award_answer(lot, bidder, Some(price)))
@@ -697,6 +873,7 @@ impl Tender {
         self.lots[lot].book.reject(bidder);
         let mut events = smallvec![Event::Rejected { bidder }];
         events.extend(self.lots[lot].fail_if_none_left());
+        self.set_end(lot, flow.deadlines);
         self.step(lot, &before, false, events, flow);
         self.settle();
         Ok(self.award_answer(lot, bidder, None))

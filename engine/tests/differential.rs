@@ -19,14 +19,16 @@ const RUNS: u64 = 80;
 
 /// What every full test must have met: answers, refusals and events.
 const REACHED: &str = "
-    Award Bid Bidder Done Tender Voided
+    Award Bid Bidder Done Limit Tender Voided Withdrawn
     lot_not_found not_admitted own_tender terms_not_accepted lot_not_open lot_paused lot_closed lot_cancelled expired
     stale_view wrong_action price_scale price_not_positive price_tick above_ceiling below_floor not_improved
     step_too_large tie_not_allowed drop_too_large limit_not_allowed bids_exhausted
     tender_not_found not_owner already_awarded wrong_stage rules_frozen bidder_not_found bid_not_found
     reason_required reserve_not_met invalid_rules version_mismatch idempotency_key_reused
+    not_your_turn stale_step already_out prebid_required
     event:Opened event:Bid event:Voided event:Paused event:Resumed event:Disqualified event:Closed event:Awarded
-    event:Rejected event:Unsuccessful event:Cancelled event:overtime event:buyer event:outage
+    event:Rejected event:Unsuccessful event:Cancelled event:overtime event:buyer event:outage event:staggered
+    event:Automatic event:Withdrawn event:Turn event:Step event:Level event:Out
 ";
 
 fn run(seed: u64, tally: &mut BTreeMap<String, usize>) -> usize {

@@ -197,7 +197,7 @@ fn admission_and_joining() {
         admit A                         -> status=invited number=none
         admit A accepted                -> status=admitted number=none
         admit B                         -> status=invited
-        admit C adjusted                -> invalid_rules pointer=/adjustments
+        admit C factor=0                -> invalid_rules pointer=/adjustments/0/factor
         publish
         join buyer                      -> own_tender
         join C                          -> tender_not_found
@@ -397,20 +397,43 @@ fn abnormally_low_by_the_others_initial_bids_or_the_next() {
 #[test]
 fn wrong_rules_are_told_with_a_pointer_and_what_would_be_right() {
     for (rules, pointer) in [
-        ("format=dutch", "/lots/0/rules/format"),
-        ("format=sealed", "/lots/0/rules/format"),
+        ("format=dutch ceiling=9", "/lots/0/rules/dutch"),
+        ("format=dutch dutch=5/1/10", "/lots/0/rules/ceiling"),
+        ("format=dutch dutch=5/1/10 ceiling=4", "/lots/0/rules/dutch/start"),
+        ("format=dutch dutch=5/1/0 ceiling=9", "/lots/0/rules/dutch/interval_s"),
+        ("format=dutch dutch=1/0.01/10 ceiling=99999", "/lots/0/rules/dutch/step"),
+        ("format=dutch dutch=5/1/10 ceiling=9 auto_bid", "/lots/0/rules/auto_bid"),
+        ("format=dutch dutch=5/1/10 ceiling=9 duration=60", "/lots/0/rules/duration_s"),
+        ("format=dutch dutch=5/1/10 ceiling=9 prebid=allowed", "/lots/0/rules/prebid"),
+        ("format=dutch dutch=5/1/10 ceiling=9 floor=1", "/lots/0/rules/floor"),
+        ("format=dutch dutch=5/1/10 ceiling=9 decrement=1", "/lots/0/rules/decrement"),
+        ("format=japanese", "/lots/0/rules/japanese"),
+        ("format=japanese japanese=5/1/10/6", "/lots/0/rules/japanese/floor"),
+        ("format=japanese japanese=5/1/10/1 ceiling=4", "/lots/0/rules/japanese/start"),
+        ("format=japanese japanese=5/1/10/1 features", "/lots/0/rules/features"),
+        ("format=japanese japanese=5/1/10/1 overtime=1/1", "/lots/0/rules/overtime"),
+        ("format=sealed improvement=lead", "/lots/0/rules/improvement"),
+        ("format=sealed decrement=5", "/lots/0/rules/decrement"),
+        ("format=sealed guard=20", "/lots/0/rules/guard_percent"),
+        ("format=sealed tie_free=1", "/lots/0/rules/tie_free_ranks"),
+        ("format=sealed max_step=5", "/lots/0/rules/max_step"),
+        ("format=sealed overtime=1/1", "/lots/0/rules/overtime"),
+        ("format=sealed auto_bid", "/lots/0/rules/auto_bid"),
+        ("format=rounds improvement=free", "/lots/0/rules/improvement"),
+        ("format=rounds prebid=allowed", "/lots/0/rules/prebid"),
+        ("format=rounds auto_bid", "/lots/0/rules/auto_bid"),
+        ("format=rounds rounds=0/1/1/1", "/lots/0/rules/rounds/count"),
+        ("format=rounds rounds=1/0/1/1", "/lots/0/rules/rounds/turn_s"),
+        ("format=rounds lot_mode=staggered stagger=5", "/lot_mode"),
         ("sealed", "/lots/0/rules/sealed"),
-        ("auto_bid", "/lots/0/rules/auto_bid"),
-        ("prebid=allowed", "/lots/0/rules/prebid"),
-        ("decision=60", "/lots/0/rules/decision_s"),
-        ("light", "/lots/0/rules/visibility/light"),
-        ("show_adjustments", "/lots/0/rules/visibility/adjustments"),
-        ("features", "/lots/0/rules/features"),
+        ("dutch=5/1/10", "/lots/0/rules/dutch"),
+        ("decision=0", "/lots/0/rules/decision_s"),
+        ("decision=60 award=automatic", "/lots/0/rules/decision_s"),
+        ("features weights=0.05", "/lots/0/rules/features"),
         ("weights=0.3", "/lots/0/rules/max_weight_sum"),
+        ("features weights=1", "/lots/0/rules/max_weight_sum"),
+        ("overtime=1/5 max_count=2 max_total=10", "/lots/0/rules/overtime/max_total_s"),
         ("all_or_nothing", "/lots/0/rules/all_or_nothing"),
-        ("overtime=1/1 scope=tender", "/lots/0/rules/overtime/scope"),
-        ("lot_mode=serial", "/lot_mode"),
-        ("lot_mode=staggered stagger=5", "/lot_mode"),
         ("stagger=5", "/stagger_s"),
         ("gap=5", "/serial_gap_s"),
         ("anonymous", "/anonymous_to_buyer"),

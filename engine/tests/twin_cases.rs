@@ -194,6 +194,7 @@ fn lot_plan(rules: &Value) -> LotPlan {
         prebid: rules.word("prebid", &["none", "allowed", "required"]),
         auto_bid: rules.flag("auto_bid").unwrap_or(false),
         decision_s: rules.integer("decision_s"),
+        near: rules.amount("near_percent").unwrap_or(3 * NANO) / (NANO / 1000),
         all_or_nothing: rules.flag("all_or_nothing").unwrap_or(false),
         features,
     };

@@ -76,11 +76,11 @@ impl Sealer {
     }
 
     pub(crate) fn seal_secret(&self, place: Place, salt: [u8; 16], secret: &Secret) -> Result<Sealed, KeyError> {
-        let Secret::Person { organisation, .. } = secret;
+        let organisation = secret.organisation();
         let digest = secret_digest(salt, secret);
         let clear = Salted { salt, secret: secret.clone() };
         let clear = wincode::serialize(&clear).expect("what was hashed can be encoded");
-        self.seal(place, *organisation, digest, clear)
+        self.seal(place, organisation, digest, clear)
     }
 
     pub(crate) fn open_secret(&self, place: Place, sealed: &Sealed) -> Result<Opened, KeyError> {

@@ -548,6 +548,7 @@ impl Shard {
             let Some(Pending { mut command, answer }) = self.pending.pop_front() else { break };
             self.stamp = self.stamp.max(command.envelope.at);
             command.envelope.at = self.stamp;
+            self.machine.conceal(&mut command);
             unsettling |= may_bring_a_deadline_forward(&command.action);
             commands.push(command);
             answers.push(answer);

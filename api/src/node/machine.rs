@@ -1,6 +1,6 @@
 //! The state of one shard: tenders, or (in shard 0) accounts. One `apply` for both.
 
-use engine::{Accounts, Engine, Entry, LogTime, Sink};
+use engine::{Accounts, Command, Engine, Entry, LogTime, Sink};
 
 /// The shard of the accounts.
 pub const SYSTEM_SHARD: u16 = 0;
@@ -25,6 +25,16 @@ impl Machine {
         match self {
             Self::Accounts(accounts) => accounts.apply(entry, sink),
             Self::Tenders(engine) => engine.apply(entry, sink),
+        }
+    }
+
+    /// Moves what must stay secret out of the readable part of a command, and blinds it.
+    pub fn conceal(&self, command: &mut Command) {
+        let Self::Tenders(engine) = self else { return };
+        let is_new = command.secret.is_none();
+        engine.conceal(command);
+        if is_new && command.secret.is_some() {
+            command.envelope.salt = super::salt();
         }
     }
 

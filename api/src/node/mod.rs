@@ -253,7 +253,7 @@ impl Node {
     }
 }
 
-fn salt() -> [u8; 16] {
+pub(crate) fn salt() -> [u8; 16] {
     let mut salt = [0; 16];
     persistence::system_random(&mut salt);
     salt

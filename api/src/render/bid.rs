@@ -15,9 +15,9 @@ pub struct BidBodyAnswer {
     pub bid: IdText,
     /// The lot.
     pub lot: IdText,
-    /// The price, at the lot's scale.
-    pub price: DecimalText,
-    /// Always `accepted`.
+    /// The price, at the lot's scale; null for a withdrawal.
+    pub price: Option<DecimalText>,
+    /// `accepted`, or `withdrawn` for a withdrawal.
     pub status: BidStatus,
     /// The step at which the world sees it.
     pub seq: u64,
@@ -49,6 +49,8 @@ pub enum BidStatus {
     Refused,
     /// The buyer took it out.
     Voided,
+    /// It was given in a turn or level and dropped in it, or it took back what was given.
+    Withdrawn,
 }
 
 /// What a bidder needs for the next try, with every refusal of a bid, accept or limit.
@@ -102,12 +104,31 @@ pub fn max_next(max_next: MaxNext, scale: u8) -> (Option<DecimalText>, bool) {
 
 /// The answer to an accepted bid; none for any other reply.
 pub fn bid_answer(reply: &Reply) -> Option<BidBodyAnswer> {
-    let Answer::Bid(bid) = &reply.answer else { return None };
+    let bid = match &reply.answer {
+        Answer::Bid(bid) => bid,
+        Answer::Withdrawn(withdrawn) => {
+            let (max_next, max_next_unlimited) = max_next(withdrawn.max_next, withdrawn.price_scale);
+            return Some(BidBodyAnswer {
+                bid: IdText(reply.request.0),
+                lot: IdText(withdrawn.lot.0),
+                price: None,
+                status: BidStatus::Withdrawn,
+                seq: withdrawn.seq,
+                at: TimeText(reply.at),
+                rank: None,
+                tied: None,
+                max_next,
+                max_next_unlimited,
+                lead: None,
+            });
+        }
+        _ => return None,
+    };
     let (max_next, max_next_unlimited) = max_next(bid.max_next, bid.price_scale);
     Some(BidBodyAnswer {
         bid: IdText(reply.request.0),
         lot: IdText(bid.lot.0),
-        price: price(bid.price, bid.price_scale),
+        price: Some(price(bid.price, bid.price_scale)),
         status: BidStatus::Accepted,
         seq: bid.seq,
         at: TimeText(reply.at),
@@ -137,7 +158,9 @@ pub fn bid_line(lot: &Lot, decision: &Decision) -> BidLine {
     let scale = lot.rules().price_scale;
     let seq_of = |bid: &BidAnswer| bid.seq;
     let (status, code, seq) = match &decision.outcome {
-        Outcome::Accepted(bid) => (BidStatus::Accepted, None, seq_of(bid)),
+        Outcome::Accepted(bid) | Outcome::Automatic(bid) => (BidStatus::Accepted, None, seq_of(bid)),
+        Outcome::Dropped(bid) => (BidStatus::Withdrawn, None, seq_of(bid)),
+        Outcome::Withdrawal(withdrawal) => (BidStatus::Withdrawn, None, withdrawal.seq),
         Outcome::Voided(bid) => (BidStatus::Voided, None, seq_of(bid)),
         Outcome::Refused(refused) => (BidStatus::Refused, Some(refused.refusal.code()), refused.seq),
     };
@@ -151,6 +174,6 @@ pub fn bid_line(lot: &Lot, decision: &Decision) -> BidLine {
         code,
         seq,
         at: TimeText(decision.at),
-        auto: false,
+        auto: matches!(decision.outcome, Outcome::Automatic(_)),
     }
 }

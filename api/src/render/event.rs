@@ -4,7 +4,7 @@ use engine::{BidderNumber, Event, ExtendReason, LogTime, Lot, Step};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::state::{BoardRow, LeadBody, board, lead};
+use super::state::{BoardRow, LeadBody, PhaseBody, board, lead, phase};
 use super::{Audience, price};
 use crate::body::{DecimalText, IdText, TimeText};
 
@@ -50,6 +50,9 @@ pub struct SetBody {
     /// Whether the lead meets the reserve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve_met: Option<bool>,
+    /// The phase that runs; null when none does any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Option<PhaseBody>>,
 }
 
 /// What happened. A field is left out where the reader may not see it.
@@ -73,6 +76,46 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         auto: bool,
     },
+    /// A turn ended with what was given in it taken back.
+    Withdrawn {
+        /// Whose.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<u16>,
+    },
+    /// A turn begins.
+    Turn {
+        /// The round, from 1.
+        round: u16,
+        /// The turn in it, from 1.
+        turn: u16,
+        /// Whose it is.
+        bidder: u16,
+        /// When it ends.
+        ends_at: TimeText,
+    },
+    /// A step of a rising price begins.
+    Step {
+        /// The step, from 0.
+        step: u64,
+        /// Its price.
+        price: DecimalText,
+        /// When it ends.
+        ends_at: TimeText,
+    },
+    /// A level of a falling price begins.
+    Level {
+        /// The level, from 0.
+        step: u64,
+        /// Its price.
+        price: DecimalText,
+        /// When it ends.
+        ends_at: TimeText,
+    },
+    /// A bidder did not accept a level.
+    Out {
+        /// Who.
+        bidder: u16,
+    },
     /// The buyer took a standing bid out.
     Voided {
         /// Whose.
@@ -88,7 +131,7 @@ pub enum EventBody {
         closes_at: Option<TimeText>,
         /// By how much, in seconds, rounded.
         added_s: i64,
-        /// What moved it: `overtime`, `buyer` or `outage`.
+        /// What moved it: `overtime`, `buyer`, `outage` or `staggered`.
         reason: &'static str,
     },
     /// The time was frozen.
@@ -159,6 +202,17 @@ fn body(event: &Event, scale: u8, audience: &Audience, own: Option<BidderNumber>
                 auto: *auto && shows_price,
             }
         }
+        Event::Withdrawn { bidder } => EventBody::Withdrawn { bidder: number(bidder) },
+        Event::Turn { round, turn, bidder, ends_at } => {
+            EventBody::Turn { round: *round, turn: *turn, bidder: bidder.0, ends_at: TimeText(*ends_at) }
+        }
+        Event::Step { step, price: amount, ends_at } => {
+            EventBody::Step { step: *step, price: price(*amount, scale), ends_at: TimeText(*ends_at) }
+        }
+        Event::Level { step, price: amount, ends_at } => {
+            EventBody::Level { step: *step, price: price(*amount, scale), ends_at: TimeText(*ends_at) }
+        }
+        Event::Out { bidder } => EventBody::Out { bidder: bidder.0 },
         Event::Voided { bidder, reason } => EventBody::Voided {
             bidder: number(bidder),
             reason: (audience.bid_reasons || is_own(bidder)).then(|| reason.to_string()),
@@ -202,6 +256,7 @@ pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
         board: (changed.board && audience.board).then(|| board(lot)),
         bidder_count: (changed.bidder_count && audience.bidder_count).then(|| lot.bidder_count()),
         reserve_met: if changed.reserve_met { lot.reserve_met() } else { None },
+        phase: changed.phase.then(|| phase(lot)),
     }
 }
 
@@ -227,6 +282,9 @@ pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNum
 pub fn actors(step: &Step) -> impl Iterator<Item = BidderNumber> + '_ {
     step.events.iter().filter_map(|event| match event {
         Event::Bid { bidder, .. }
+        | Event::Withdrawn { bidder }
+        | Event::Turn { bidder, .. }
+        | Event::Out { bidder }
         | Event::Voided { bidder, .. }
         | Event::Disqualified { bidder }
         | Event::Awarded { bidder, .. }

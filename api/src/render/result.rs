@@ -91,7 +91,7 @@ fn row(ranked: &Ranked, scale: u8) -> RankedBody {
     RankedBody {
         bidder: ranked.standing.bidder.0,
         price: price(ranked.standing.price, scale),
-        effective: price(ranked.standing.price, scale),
+        effective: price(ranked.standing.effective, scale),
         rank: ranked.ranks.rank,
         award_rank: ranked.ranks.award_rank,
         tied: ranked.ranks.tied,

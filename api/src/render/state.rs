@@ -1,6 +1,6 @@
 //! A lot as one reader may see it now: its public state, and the reader's own part of it.
 
-use engine::{Bidder, LogTime, Lot, LotStage, MaxNext, Price, Ranks, Sight, Tender};
+use engine::{Bidder, Format, Light, LogTime, Lot, MaxNext, Phase, Price, Ranks, Sight, Tender};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -64,6 +64,56 @@ pub struct StateBody {
     /// Whether the lead meets the reserve; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve_met: Option<bool>,
+    /// The phase that runs; only in formats that have phases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseBody>,
+}
+
+/// The phase that runs in a lot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PhaseBody {
+    /// `lead_in`, `turn`, `pause`, `announce`, `step` or `level`.
+    pub kind: &'static str,
+    /// The round, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round: Option<u16>,
+    /// The turn in it, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u16>,
+    /// Whose turn it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bidder: Option<u16>,
+    /// The step or level, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Its price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<DecimalText>,
+    /// When it ends; null while paused.
+    pub ends_at: Option<TimeText>,
+}
+
+/// The phase that runs in `lot`: everybody who sees the lot may know whose turn it is, by number.
+pub(super) fn phase(lot: &Lot) -> Option<PhaseBody> {
+    let now = lot.phase()?;
+    let (kind, round, turn, step) = match now.phase {
+        Phase::None => return None,
+        Phase::LeadIn => ("lead_in", None, None, None),
+        Phase::Turn { round, turn } => ("turn", Some(round), Some(turn), None),
+        Phase::Pause { round } => ("pause", Some(round), None, None),
+        Phase::Announce => ("announce", None, None, None),
+        Phase::Step(step) if lot.rules().format == Format::Dutch => ("step", None, None, Some(step)),
+        Phase::Step(level) => ("level", None, None, Some(level)),
+    };
+    Some(PhaseBody {
+        kind,
+        round,
+        turn,
+        bidder: now.bidder.map(|bidder| bidder.0),
+        step,
+        price: now.price.map(|amount| price(amount, lot.rules().price_scale)),
+        ends_at: now.ends_at.map(TimeText),
+    })
 }
 
 /// The lead.
@@ -110,6 +160,7 @@ pub fn state(tender: &Tender, lot: &Lot, audience: &Audience) -> StateBody {
         board: audience.board.then(|| board(lot)),
         bidder_count: audience.bidder_count.then(|| lot.bidder_count()),
         reserve_met: lot.reserve_met(),
+        phase: phase(lot),
     }
 }
 
@@ -141,6 +192,10 @@ pub struct You {
     ranks: Option<Ranks>,
     max_next: MaxNext,
     scale: u8,
+    auto_limit: Option<Price>,
+    light: Option<Light>,
+    shows_light: bool,
+    is_in: Option<bool>,
 }
 
 /// What only the bidder itself sees of a lot.
@@ -169,18 +224,31 @@ pub struct YouBody {
     /// True when there is no upper limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub max_next_unlimited: bool,
+    /// The traffic light: `green`, `yellow` or `red`; null without a standing bid, left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<Option<&'static str>>,
+    /// The own secret limit; left out without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_limit: Option<DecimalText>,
+    /// Whether the bidder is still in; japanese lots only.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub is_in: Option<bool>,
 }
 
 /// The own part of `bidder`. Ranks are as `sight` allows.
 pub fn you(lot: &Lot, bidder: &Bidder, sight: &Sight) -> You {
-    let standing = lot.standing(bidder.number);
+    let standing = lot.own_standing(bidder.number);
     You {
         number: bidder.number.0,
-        standing: standing.map(|standing| (standing.price, standing.at)),
+        standing,
         shows_ranks: sight.rank,
         ranks: if sight.rank && standing.is_some() { lot.ranks(bidder.number) } else { None },
-        max_next: if lot.stage == LotStage::Open { lot.max_next(bidder) } else { MaxNext::None },
+        max_next: lot.max_next(bidder),
         scale: lot.rules().price_scale,
+        auto_limit: lot.own_limit(bidder.number),
+        light: if lot.rules().light { lot.light(bidder.number) } else { None },
+        shows_light: lot.rules().light,
+        is_in: lot.is_in(bidder.number),
     }
 }
 
@@ -198,6 +266,9 @@ impl You {
             lead: self.shows_ranks.then(|| self.ranks.is_some_and(Ranks::lead)),
             max_next: super::max_next(self.max_next, self.scale).0,
             max_next_unlimited: self.max_next == MaxNext::Unlimited,
+            light: self.shows_light.then(|| self.light.map(Light::word)),
+            auto_limit: self.auto_limit.map(|limit| price(limit, self.scale)),
+            is_in: self.is_in,
         }
     }
 }

@@ -8,7 +8,9 @@ use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::{Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use engine::{Action, Answer, BidderRef, Lot, LotStage, Reader, Refusal, RequestId, Sight, Tender, sight};
+use engine::{
+    Action, Answer, BidderRef, Decision, Lot, LotStage, Reader, Refusal, RequestId, Sight, Tender, sight,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -124,13 +126,10 @@ async fn bids(call: Call<'_>) -> Answered {
         if !sight.decisions && own.is_none() {
             return Err(Refusal::NotAdmitted);
         }
-        let decisions = lot.decisions();
-        let last = decisions.len();
-        let newest_first =
-            decisions.rev().enumerate().map(|(back, decision)| ((last - back) as Position, decision));
-        let seen = newest_first
-            .filter(|(position, _)| page.after.is_none_or(|after| *position < after))
-            .filter(|(_, decision)| sight.decisions || decision.bidder == own);
+        let mine = |decision: &Decision| sight.decisions || decision.bidder == own;
+        // Positions count what this reader sees, so that a cursor tells nothing of what is hidden.
+        let seen: Vec<(Position, Decision)> = (1..).zip(lot.decisions_seen(own).filter(mine)).collect();
+        let seen = seen.into_iter().rev().filter(|(position, _)| page.after.is_none_or(|after| *position < after));
         let items = seen.map(|(position, decision)| {
             let line = render::bid_line(lot, &decision);
             (position, serde_json::to_value(line).expect("a line is JSON"))

@@ -218,6 +218,8 @@ pub fn answer(
         }
         Answer::InvalidRules(errors) => return invalid_rules(out, line, errors),
         Answer::Internal => return write_answer(out, line, None, Some("internal"), None, &[]),
+        Answer::Limit(limit) => Ok::Next(Next::of(limit.max_next, limit.price_scale)),
+        Answer::Withdrawn(withdrawn) => Ok::Next(Next::of(withdrawn.max_next, withdrawn.price_scale)),
         Answer::Done | Answer::Account(_) => bidder.map_or(Ok::Nothing {}, |sender| Ok::Next(sender.next())),
         Answer::Bid(bid) => Ok::Bid {
             bid: id,
@@ -281,6 +283,11 @@ struct StepLine<'a> {
 enum EventText<'a> {
     Opened,
     Bid { bidder: String, price: String, lead: bool, auto: bool },
+    Withdrawn { bidder: String },
+    Turn { round: u16, turn: u16, bidder: String, ends_at: TimeText },
+    Step { step: u64, price: String, ends_at: TimeText },
+    Level { step: u64, price: String, ends_at: TimeText },
+    Out { bidder: String },
     Voided { bidder: String, reason: &'a str },
     Extended { closes_at: Option<TimeText>, added_s: i64, reason: &'static str },
     Paused { reason: &'a str },
@@ -303,6 +310,17 @@ pub fn step(names: &Names, tender: &Tender, lot: &Lot, step: &Step) -> String {
         Event::Bid { bidder: who, price: p, lead, auto } => {
             EventText::Bid { bidder: bidder(who), price: price(p), lead: *lead, auto: *auto }
         }
+        Event::Withdrawn { bidder: who } => EventText::Withdrawn { bidder: bidder(who) },
+        Event::Turn { round, turn, bidder: who, ends_at } => {
+            EventText::Turn { round: *round, turn: *turn, bidder: bidder(who), ends_at: TimeText(*ends_at) }
+        }
+        Event::Step { step, price: p, ends_at } => {
+            EventText::Step { step: *step, price: price(p), ends_at: TimeText(*ends_at) }
+        }
+        Event::Level { step, price: p, ends_at } => {
+            EventText::Level { step: *step, price: price(p), ends_at: TimeText(*ends_at) }
+        }
+        Event::Out { bidder: who } => EventText::Out { bidder: bidder(who) },
         Event::Voided { bidder: who, reason } => EventText::Voided { bidder: bidder(who), reason },
         Event::Extended { closes_at, added_ms, reason } => EventText::Extended {
             closes_at: closes_at.map(TimeText),
@@ -362,7 +380,7 @@ pub fn result(out: &mut impl Write, names: &Names, tender: &Tender, lot: &Lot) -
         let price = text::price(ranked.standing.price, scale);
         RankedText {
             bidder: names.of_bidder(tender, ranked.standing.bidder),
-            effective: price.clone(),
+            effective: text::price(ranked.standing.effective, scale),
             price,
             rank: ranked.ranks.rank,
             award_rank: ranked.ranks.award_rank,

@@ -4,28 +4,37 @@ use std::collections::BTreeMap;
 
 use engine::{
     Access, Action, AdjustmentSpec, Answer, AwardMode, BidderNumber, BidderRef, BufferSpec, Changed, Command,
-    Decimal, DecrementRow, DecrementSpec, Engine, Envelope, Event as Seen, FeatureValue, Format, Improvement, Key,
-    LeadVisibility, LogTime, LotMode, LotSpec, MaxNext, OrganisationId, OvertimeMode, OvertimeSpec,
-    OvertimeTrigger, Price, Reply, RequestId, ReserveSpec, RulesSpec, Sink, Step as Made, Tender, TenderSpec,
-    TieRank,
+    Decimal, DecrementRow, DecrementSpec, DutchSpec, Engine, Envelope, Event as Seen, FeatureSpec, FeatureValue,
+    Format, Improvement, JapaneseSpec, Key, LeadVisibility, Light, LogTime, LotMode, LotSpec, MaxNext,
+    OrganisationId, OvertimeMode, OvertimeScope, OvertimeSpec, OvertimeTrigger, PhaseNow, Prebid, Price, Reply,
+    RequestId, ReserveSpec, RoundsSpec, RulesSpec, SealedPricing, SealedSpec, Sink, Step as Made, Tender,
+    TenderSpec, TieRank,
 };
 
 use super::generate::tender_id;
 use crate::twin::{
-    Amount, Ask, BidAsk, Event, Happened, Highest, LotPlan, Named, Org, Plan, Ranks, Said, Sent, Shown, Step, Twin,
+    Amount, Ask, BidAsk, Event, Format as TwinFormat, Happened, Highest, LotPlan, Named, Org, Plan, Ranks, Said,
+    Sent, Shown, Step, Twin,
 };
 
 /// Ways to make rules invalid.
-pub const INVALID: [&str; 9] = [
-    "sealed",
-    "auto_bid",
+pub const INVALID: [&str; 16] = [
     "lead_hidden",
     "no_duration",
     "zero_duration",
-    "staggered",
-    "anonymous",
     "negative_ceiling",
     "no_row_from_zero",
+    "caps",
+    "decision",
+    "weights",
+    "sealed_ties",
+    "dutch_auto_bid",
+    "dutch_without_ceiling",
+    "dutch_from_above",
+    "japanese_features",
+    "rounds_by_lead",
+    "rounds_prebid_allowed",
+    "staggered_rounds",
 ];
 
 #[derive(Default)]
@@ -50,6 +59,7 @@ struct Public {
     board: Vec<(BidderNumber, Price)>,
     bidder_count: usize,
     reserve_met: Option<bool>,
+    phase: Option<PhaseNow>,
 }
 
 impl Public {
@@ -67,6 +77,7 @@ impl Public {
             board,
             bidder_count: lot.bidder_count(),
             reserve_met: lot.reserve_met(),
+            phase: lot.phase(),
         }
     }
 
@@ -81,6 +92,7 @@ impl Public {
             (self.board != new.board, changed.board, "board"),
             (self.bidder_count != new.bidder_count, changed.bidder_count, "bidder_count"),
             (self.reserve_met != new.reserve_met, changed.reserve_met, "reserve_met"),
+            (self.phase != new.phase, changed.phase, "phase"),
         ];
         for (differs, marked, name) in pairs {
             assert!(marked || !differs, "{name} changed unmarked from {self:?} to {new:?}");
@@ -125,7 +137,46 @@ fn thousandths(percent: i128) -> Decimal {
 
 fn rules(plan: &LotPlan) -> RulesSpec {
     let mut rules = RulesSpec::default(Format::English);
-    rules.duration_s = Some(plan.duration_s);
+    match &plan.format {
+        TwinFormat::English => {}
+        TwinFormat::Sealed { second_price } => {
+            rules.format = Format::Sealed;
+            let pricing = if *second_price { SealedPricing::Second } else { SealedPricing::First };
+            rules.sealed = Some(SealedSpec { pricing });
+        }
+        TwinFormat::Dutch { start, step, interval_s } => {
+            rules.format = Format::Dutch;
+            rules.dutch =
+                Some(DutchSpec { start: decimal(*start), step: decimal(*step), interval_s: *interval_s });
+        }
+        TwinFormat::Japanese { start, step, interval_s, floor } => {
+            rules.format = Format::Japanese;
+            rules.japanese = Some(JapaneseSpec {
+                start: decimal(*start),
+                step: decimal(*step),
+                interval_s: *interval_s,
+                floor: decimal(*floor),
+            });
+        }
+        TwinFormat::Rounds { count, turn_s, pause_s, lead_in_s, announce_s } => {
+            rules.format = Format::Rounds;
+            rules.rounds = Some(RoundsSpec {
+                count: *count as i64,
+                turn_s: *turn_s,
+                pause_s: *pause_s,
+                lead_in_s: *lead_in_s,
+                announce_s: *announce_s,
+            });
+        }
+    }
+    rules.duration_s = plan.has_duration().then_some(plan.duration_s);
+    rules.prebid = Prebid::from_word(plan.prebid).expect("a word");
+    rules.auto_bid = plan.auto_bid;
+    rules.near_percent = thousandths(plan.near);
+    rules.decision_s = plan.decision_s;
+    rules.all_or_nothing = plan.all_or_nothing;
+    rules.features =
+        plan.features.iter().map(|(id, max)| FeatureSpec { id: id.clone(), max: decimal(*max) }).collect();
     rules.price_scale = Some(plan.scale.into());
     rules.ceiling = plan.ceiling.map(decimal);
     rules.floor = plan.floor.map(decimal);
@@ -144,7 +195,9 @@ fn rules(plan: &LotPlan) -> RulesSpec {
     };
     rules.tick = plan.tick.map(decimal);
     rules.max_step = plan.max_step.map(decimal);
-    rules.guard_percent = plan.guard.map(thousandths);
+    if plan.is_english() || plan.is_rounds() {
+        rules.guard_percent = plan.guard.map(thousandths);
+    }
     rules.tie_rank = TieRank::from_word(plan.tie_rank).expect("a word");
     rules.tie_free_ranks = plan.tie_free_ranks as i64;
     rules.max_bids = plan.max_bids.map(|most| most as i64);
@@ -156,6 +209,7 @@ fn rules(plan: &LotPlan) -> RulesSpec {
         first_bid_triggers: overtime.first_bid_triggers,
         max_count: overtime.max_count.map(i64::from),
         max_total_s: overtime.max_total_s,
+        scope: OvertimeScope::from_word(overtime.scope).expect("a word"),
         ..OvertimeSpec::default(overtime.window_s, overtime.length_s)
     });
     rules.visibility.rank = plan.shows_rank;
@@ -178,36 +232,89 @@ fn spec(plan: &Plan) -> TenderSpec {
         public: plan.public,
         opens_at: plan.opens_at.map(LogTime),
         terms: plan.terms.then(|| "pay".to_owned()),
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
+        lot_mode: LotMode::from_word(plan.lot_mode).expect("a word"),
+        stagger_s: plan.stagger_s,
+        stagger_follows: plan.stagger_follows,
+        serial_gap_s: plan.gap_s,
+        anonymous_to_buyer: plan.anonymous,
         lots: plan.lots.iter().map(lot).collect(),
     };
-    let last = spec.lots.last_mut().map(|lot| &mut lot.rules).expect("a tender has lots");
-    match plan.invalid {
-        None => {}
-        Some("sealed") => last.format = Format::Sealed,
-        Some("auto_bid") => last.auto_bid = true,
-        Some("lead_hidden") => {
-            last.improvement = Improvement::Lead;
-            last.buffer = None;
-            last.visibility.lead = LeadVisibility::Never;
-        }
-        Some("no_duration") => last.duration_s = None,
-        Some("zero_duration") => last.duration_s = Some(0),
-        Some("staggered") => spec.lot_mode = LotMode::Staggered,
-        Some("anonymous") => spec.anonymous_to_buyer = true,
-        Some("negative_ceiling") => last.ceiling = Some(Decimal { mantissa: -5, scale: 0 }),
-        Some("no_row_from_zero") => {
-            let row =
-                DecrementRow { from: Decimal { mantissa: 1, scale: 0 }, step: Decimal { mantissa: 1, scale: 0 } };
-            last.decrement = Some(DecrementSpec::Table(vec![row]));
-        }
-        Some(other) => panic!("no such way: {other}"),
+    if let Some(way) = plan.invalid {
+        make_invalid(&mut spec, way);
     }
     spec
+}
+
+/// Replaces the rules of the last lot by some that must be refused.
+fn make_invalid(spec: &mut TenderSpec, way: &str) {
+    let whole = |mantissa| Decimal { mantissa, scale: 0 };
+    let format = match way.split('_').next() {
+        Some("sealed") => Format::Sealed,
+        Some("dutch") => Format::Dutch,
+        Some("japanese") => Format::Japanese,
+        Some("rounds") => Format::Rounds,
+        _ => Format::English,
+    };
+    let mut rules = RulesSpec::default(format);
+    match format {
+        Format::English | Format::Sealed => rules.duration_s = Some(60),
+        Format::Dutch => {
+            rules.ceiling = Some(whole(100));
+            rules.dutch = Some(DutchSpec { start: whole(50), step: whole(5), interval_s: 5 });
+        }
+        Format::Japanese => {
+            rules.japanese =
+                Some(JapaneseSpec { start: whole(50), step: whole(5), interval_s: 5, floor: whole(10) });
+        }
+        Format::Rounds => rules.prebid = Prebid::Required,
+    }
+    match way {
+        "lead_hidden" => {
+            rules.improvement = Improvement::Lead;
+            rules.visibility.lead = LeadVisibility::Never;
+        }
+        "no_duration" => rules.duration_s = None,
+        "zero_duration" => rules.duration_s = Some(0),
+        "negative_ceiling" => rules.ceiling = Some(whole(-5)),
+        "no_row_from_zero" => {
+            rules.decrement = Some(DecrementSpec::Table(vec![DecrementRow { from: whole(1), step: whole(1) }]));
+        }
+        "caps" => {
+            rules.overtime =
+                Some(OvertimeSpec { max_count: Some(2), max_total_s: Some(20), ..OvertimeSpec::default(10, 10) });
+        }
+        "decision" => {
+            rules.decision_s = Some(60);
+            rules.award = AwardMode::Automatic;
+        }
+        "weights" => {
+            let feature = |id: &str| FeatureSpec { id: id.to_owned(), max: Decimal { mantissa: 16, scale: 2 } };
+            rules.features = vec![feature("one"), feature("other")];
+        }
+        "sealed_ties" => rules.tie_free_ranks = 1,
+        "dutch_auto_bid" => rules.auto_bid = true,
+        "dutch_without_ceiling" => rules.ceiling = None,
+        "dutch_from_above" => rules.ceiling = Some(whole(40)),
+        "japanese_features" => {
+            rules.features = vec![FeatureSpec { id: "one".to_owned(), max: Decimal { mantissa: 1, scale: 1 } }];
+        }
+        "rounds_by_lead" => rules.improvement = Improvement::Lead,
+        "rounds_prebid_allowed" => rules.prebid = Prebid::Allowed,
+        "staggered_rounds" => {
+            let timed = spec.lots.last().is_some_and(|lot| lot.rules.duration_s.is_some());
+            spec.lot_mode = LotMode::Staggered;
+            spec.serial_gap_s = 0;
+            if timed {
+                rules = RulesSpec::default(Format::Dutch);
+                rules.ceiling = Some(whole(100));
+                rules.dutch = Some(DutchSpec { start: whole(50), step: whole(5), interval_s: 5 });
+            } else {
+                return;
+            }
+        }
+        other => panic!("no such way: {other}"),
+    }
+    spec.lots.last_mut().expect("a tender has lots").rules = rules;
 }
 
 fn bidder(named: Named) -> BidderRef {
@@ -335,6 +442,7 @@ impl Comparison {
         for event in happened.iter().flat_map(|step| &step.events) {
             let word = match event {
                 Event::Extended { reason, .. } => format!("event:{reason}"),
+                Event::Bid { auto: true, .. } => "event:Automatic".to_owned(),
                 other => format!("event:{}", format!("{other:?}").split(' ').next().unwrap_or_default()),
             };
             *self.tally.entry(word).or_default() += 1;
@@ -383,17 +491,31 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
     assert_eq!(their_lot.stage.word(), lot.stage, "the stage of {name}");
     assert_eq!(their_lot.seq, lot.seq, "the seq of {name}");
     assert_eq!(their_lot.closes_at(), lot.closes_at(&tender.plan).map(LogTime), "the end of {name}");
+    assert_eq!(their_lot.opens_at(), lot.opens_at(tender).map(LogTime), "when {name} opens");
     assert_eq!(their_lot.opened_at(), lot.opened_at.map(LogTime), "when {name} opened");
     assert_eq!(their_lot.closed_at(), lot.closed_at.map(LogTime), "when {name} closed");
     assert_eq!(their_lot.extensions, lot.extensions, "the extensions of {name}");
     assert_eq!(their_lot.bidder_count(), lot.standing.len(), "the bidder count of {name}");
     assert_eq!(their_lot.reserve_met(), lot.reserve_met(), "whether the reserve of {name} is met");
     assert_eq!(their_lot.decisions().len(), lot.decisions, "how many decisions {name} has");
+    let phase = their_lot.phase();
+    let runs =
+        phase.map(|phase| (phase.bidder.map(|bidder| bidder.0), phase.price.map(|price| amount(price, scale))));
+    let wanted = lot.phase.as_ref().map(|phase| {
+        let ladder = ["step", "level"].contains(&phase.kind);
+        ((phase.kind == "turn").then_some(phase.bidder), ladder.then_some(phase.price))
+    });
+    assert_eq!(runs, wanted, "the phase of {name}");
+    if lot.stage == "open" {
+        let ends = phase.and_then(|phase| phase.ends_at);
+        assert_eq!(ends, lot.phase.as_ref().map(|phase| LogTime(phase.ends)), "when the phase of {name} ends");
+    }
     let their_ranking: Vec<_> = their_lot
         .ranking()
         .map(|ranked| {
             let s = ranked.standing;
-            (s.bidder.0, s.bid, amount(s.price, scale), s.at, s.seq, s.rejected, ranks(ranked.ranks))
+            let shown = amount(s.effective, scale);
+            (s.bidder.0, s.bid, amount(s.price, scale), shown, s.at, s.seq, s.rejected, ranks(ranked.ranks))
         })
         .collect();
     let ranking: Vec<_> = lot
@@ -401,7 +523,8 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
         .into_iter()
         .map(|s| {
             let ranks = lot.ranks_of(s.bidder).expect("it stands");
-            (s.bidder, RequestId(s.bid.into()), s.price, LogTime(s.at), s.seq, s.rejected, ranks)
+            let shown = lot.worth(&s).round_to(lot.plan.unit());
+            (s.bidder, RequestId(s.bid.into()), s.price, shown, LogTime(s.at), s.seq, s.rejected, ranks)
         })
         .collect();
     assert_eq!(their_ranking, ranking, "the ranking (left: engine) of {name}");
@@ -428,7 +551,24 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
             "what bidder {} stands at",
             index + 1
         );
-        assert_eq!(their_lot.ranks(bidder.number).map(ranks), lot.ranks_of(bidder.number.0), "ranks in {name}");
+        let who = bidder.number.0;
+        assert_eq!(their_lot.ranks(bidder.number).map(ranks), lot.ranks_of(who), "ranks in {name}");
+        assert_eq!(
+            their_lot.light(bidder.number).map(Light::word),
+            lot.light(who),
+            "the light of {who} in {name}"
+        );
+        let limit = their_lot.own_limit(bidder.number).map(|limit| amount(limit, scale));
+        // What a bidder is told of its own secrets after the end is nobody's business here.
+        let runs_or_waits = ["pending", "open", "paused"].contains(&lot.stage);
+        let limit = limit.filter(|_| runs_or_waits);
+        assert_eq!(limit, lot.limit_of(who).map(|limit| limit.price), "the limit of {who} in {name}");
+        let own = their_lot.own_standing(bidder.number).map(|(price, at)| (amount(price, scale), at.0));
+        let own = own.filter(|_| runs_or_waits);
+        assert_eq!(own, lot.own_standing(who).filter(|_| runs_or_waits), "what {who} knows to stand at in {name}");
+        let is_in =
+            (lot.plan.is_japanese() && ["open", "paused"].contains(&lot.stage)).then(|| lot.inside.contains(&who));
+        assert_eq!(their_lot.is_in(bidder.number), is_in, "whether {who} is in in {name}");
     }
     let (result, outcome) = (their_lot.result(), lot.outcome());
     assert_eq!(result.winner.map(|winner| winner.0), outcome.winner, "the winner of {name}");
@@ -463,6 +603,10 @@ fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
             ranks: bid.ranks.map(ranks),
             next: highest(bid.max_next, bid.price_scale),
         },
+        Answer::Withdrawn(gone) => {
+            Said::Withdrawn { seq: gone.seq, next: highest(gone.max_next, gone.price_scale) }
+        }
+        Answer::Limit(limit) => Said::Limit { seq: limit.seq, next: highest(limit.max_next, limit.price_scale) },
         Answer::Tender(tender) => Said::Tender { stage: tender.stage.word() },
         Answer::Bidder(bidder) => Said::Bidder {
             number: bidder.number.map(|number| number.0),
@@ -516,6 +660,20 @@ fn seen(event: &Seen, scale: u8) -> Event {
             Event::Resumed { reason: reason.to_string(), closes_at: closes_at.0 }
         }
         Seen::Disqualified { bidder } => Event::Disqualified { bidder: bidder.0 },
+        Seen::Withdrawn { bidder } => Event::Withdrawn { bidder: bidder.0 },
+        Seen::Turn { round, turn, bidder, ends_at } => Event::Turn {
+            round: usize::from(*round),
+            turn: usize::from(*turn),
+            bidder: bidder.0,
+            ends_at: ends_at.0,
+        },
+        Seen::Step { step, price, ends_at } => {
+            Event::Step { step: *step, price: amount(*price, scale), ends_at: ends_at.0 }
+        }
+        Seen::Level { step, price, ends_at } => {
+            Event::Level { step: *step, price: amount(*price, scale), ends_at: ends_at.0 }
+        }
+        Seen::Out { bidder } => Event::Out { bidder: bidder.0 },
         Seen::Closed => Event::Closed,
         Seen::Awarded { bidder, price } => Event::Awarded { bidder: bidder.0, price: amount(*price, scale) },
         Seen::Rejected { bidder } => Event::Rejected { bidder: bidder.0 },

@@ -16,6 +16,12 @@ const STRANGER: Org = 99;
 /// How many tenders may be unfinished at a time.
 const LIVE_TENDERS: usize = 3;
 
+/// Whether the engine draws numbers.
+const ANONYMOUS: bool = false;
+
+/// Whether the engine takes bids bound together.
+const ALL_OR_NOTHING: bool = false;
+
 pub struct Generator {
     random: Random,
     now: Ms,
@@ -23,6 +29,8 @@ pub struct Generator {
     tenders: u64,
     /// Keyed commands of the past, to be repeated.
     keyed: Vec<Sent>,
+    /// Prices are divided by this: where there are few, bidders meet.
+    narrow: i64,
 }
 
 /// The engine's id of the tender with this number.
@@ -32,7 +40,9 @@ pub fn tender_id(tender: u64) -> TenderId {
 
 impl Generator {
     pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), now: 1_700_000_000_000, requests: 0, tenders: 0, keyed: Vec::new() }
+        let narrow = if seed % 3 == 2 { 15 } else { 1 };
+        let random = Random::new(seed);
+        Self { random, now: 1_700_000_000_000, requests: 0, tenders: 0, keyed: Vec::new(), narrow }
     }
 
     pub fn one_in(&mut self, many: u64) -> bool {
@@ -60,7 +70,8 @@ impl Generator {
             self.now = self.now.max(deadline);
         }
         self.requests += 1;
-        let mut sent = Sent { at: self.now, from, request: self.requests, salt: [0; 16], key: None, ask };
+        let salt = u128::from(self.random.next()).to_le_bytes();
+        let mut sent = Sent { at: self.now, from, request: self.requests, salt, key: None, ask };
         if self.random.one_in(3) && !matches!(sent.ask, Ask::Tick | Ask::Takeover { .. }) {
             sent.key = Some((self.requests, 7));
             self.keyed.push(sent.clone());
@@ -159,7 +170,7 @@ impl Generator {
     fn in_draft(&mut self, tender: &Tender, buyer: Org, first: bool) -> (Org, Ask) {
         let id = tender.id;
         match self.random.between(0, 99) {
-            0..65 => (buyer, self.admit(id)),
+            0..65 => (buyer, self.admit(tender)),
             65..75 => (buyer, Ask::Publish { tender: id }),
             75..85 => (buyer, self.update(tender, first)),
             85..87 => (buyer, Ask::Cancel { tender: id, reason: self.reason() }),
@@ -169,8 +180,16 @@ impl Generator {
 
     fn in_published(&mut self, tender: &Tender, buyer: Org, first: bool) -> (Org, Ask) {
         let id = tender.id;
+        let early = tender.lots.iter().any(|lot| lot.plan.takes_prebids() || lot.plan.takes_limits());
+        if early && !tender.bidders.is_empty() && !self.random.one_in(4) {
+            return match self.random.between(0, 19) {
+                0 => (buyer, self.void(tender)),
+                1 => (buyer, self.disqualify(tender)),
+                _ => self.bid(tender),
+            };
+        }
         match self.random.between(0, 99) {
-            0..30 => (buyer, self.admit(id)),
+            0..30 => (buyer, self.admit(tender)),
             30..60 => (self.supplier(), Ask::Join { tender: id }),
             60..75 => (buyer, Ask::Start { tender: id }),
             75..82 => (buyer, self.update(tender, first)),
@@ -186,7 +205,7 @@ impl Generator {
         }
         match self.random.between(0, 999) {
             0..820 => self.bid(tender),
-            820..840 => (buyer, self.admit(id)),
+            820..840 => (buyer, self.admit(tender)),
             840..870 => (self.supplier(), Ask::Join { tender: id }),
             870..880 => (buyer, Ask::Pause { tender: id, reason: self.reason() }),
             880..910 => (buyer, Ask::Resume { tender: id, reason: self.reason() }),
@@ -229,7 +248,7 @@ impl Generator {
             7 => (buyer, self.void(tender)),
             8 => (buyer, self.disqualify(tender)),
             9 => (self.supplier(), Ask::Join { tender: id }),
-            10 => (buyer, self.admit(id)),
+            10 => (buyer, self.admit(tender)),
             _ => self.bid(tender),
         }
     }
@@ -238,18 +257,55 @@ impl Generator {
         if self.random.one_in(30) { self.random.pick(&[1, 2, STRANGER]) } else { self.random.pick(&SUPPLIERS) }
     }
 
-    fn admit(&mut self, tender: u64) -> Ask {
+    fn admit(&mut self, tender: &Tender) -> Ask {
         let who = self.supplier();
+        let scoring = if self.random.one_in(2) { self.scoring(tender) } else { Scoring::default() };
+        Ask::Admit { tender: tender.id, who, accepted: !self.random.one_in(3), scoring }
+    }
+
+    /// Adjustments and features, mostly of the kind that the lots take.
+    fn scoring(&mut self, tender: &Tender) -> Scoring {
+        let random = &mut self.random;
         let mut scoring = Scoring::default();
-        if self.random.one_in(30) {
-            scoring.adjustments.push((0, Some(Ratio::new(1, 2)), None));
+        let careless = random.one_in(12);
+        for lot in &tender.lots {
+            let number = if random.one_in(60) { random.pick(&[0, 9, -1]) } else { i64::from(lot.number) };
+            if (lot.plan.is_dutch() || lot.plan.is_japanese()) && !careless {
+                continue;
+            }
+            let unit = lot.plan.unit();
+            let by_features = !lot.plan.features.is_empty() && random.one_in(2);
+            for (id, max) in lot.plan.features.iter().filter(|_| by_features) {
+                if random.one_in(4) {
+                    continue;
+                }
+                let value = random.pick(&[0, *max, max / 2, max / 4]) / 1_000 * 1_000;
+                let value = if careless { random.pick(&[max + 1_000, -1_000, value]) } else { value };
+                scoring.features.push((number, if careless { "other".to_owned() } else { id.clone() }, value));
+            }
+            let factors = [(1, 1), (1, 2), (19, 17), (9, 10), (3, 2), (99, 100)];
+            let factor = random.maybe(60, |random| {
+                let (above, below) = random.pick(&factors);
+                Ratio::new(above, below)
+            });
+            let addend = random.maybe(50, |random| Amount::from(random.pick(&[0, 5, 30, -10, -400, 100])) * unit);
+            let addend = if careless { Some(unit / 10) } else { addend };
+            let mixed = random.one_in(30);
+            let factor = if by_features && !mixed { None } else { factor };
+            if factor.is_some() || addend.is_some() {
+                scoring.adjustments.push((number, factor, addend));
+                if random.one_in(60) {
+                    scoring.adjustments.push((number, factor, addend));
+                }
+            }
         }
-        Ask::Admit { tender, who, accepted: !self.random.one_in(3), scoring }
+        scoring
     }
 
     fn void(&mut self, tender: &Tender) -> Ask {
         let lot = self.random.pick(&tender.lots.iter().collect::<Vec<_>>());
-        let standing: Vec<u64> = lot.standing.iter().map(|standing| standing.bid).collect();
+        let mut standing: Vec<u64> = lot.standing.iter().chain(&lot.hidden).map(|standing| standing.bid).collect();
+        standing.extend(lot.given.iter().filter(|_| self.random.one_in(4)).map(|given| given.bid));
         let bid = if standing.is_empty() || self.random.one_in(6) {
             self.random.between(1, 1 + self.requests as i64) as u64
         } else {
@@ -292,7 +348,7 @@ impl Generator {
     fn update(&mut self, tender: &Tender, first: bool) -> Ask {
         if !first {
             // The version that the commands before make is not known yet.
-            return self.admit(tender.id);
+            return self.admit(tender);
         }
         let mut plan =
             if tender.stage == "draft" || self.random.one_in(8) { self.plan() } else { tender.plan.clone() };
@@ -304,7 +360,7 @@ impl Generator {
 
     fn opening(&mut self) -> Option<Ms> {
         let now = self.now;
-        self.random.maybe(60, |random| now + random.pick(&[-5_000, 0, 1, 1_000, 7_500, 20_000]))
+        self.random.maybe(50, |random| now + random.pick(&[-5_000, 0, 1, 1_000, 7_500, 20_000, 60_000]))
     }
 
     fn bid_ask(&mut self, price: Option<Amount>) -> BidAsk {
@@ -320,25 +376,58 @@ impl Generator {
     }
 
     fn bid(&mut self, tender: &Tender) -> (Org, Ask) {
-        let open: Vec<&Lot> = tender.lots.iter().filter(|lot| lot.stage == "open").collect();
+        let takes = |lot: &&Lot| {
+            lot.stage == "open"
+                || (lot.stage == "pending" && (lot.plan.takes_prebids() || lot.plan.takes_limits()))
+        };
+        let open: Vec<&Lot> = tender.lots.iter().filter(takes).collect();
         let lot = if open.is_empty() || self.random.one_in(10) {
             self.random.pick(&tender.lots.iter().collect::<Vec<_>>())
         } else {
             self.random.pick(&open)
         };
         let admitted: Vec<Org> = tender.bidders.iter().map(|bidder| bidder.org).collect();
+        let turn =
+            lot.phase.as_ref().filter(|phase| phase.kind == "turn").map(|phase| usize::from(phase.bidder) - 1);
         let from = if admitted.is_empty() || self.random.one_in(20) {
             self.random.pick(&[1, 10, 11, 12, 13, 14, 15, STRANGER])
+        } else if let Some(turn) = turn.filter(|_| !self.random.one_in(5)) {
+            tender.bidders[turn].org
         } else {
             self.random.pick(&admitted)
         };
         let number = if self.random.one_in(100) { self.random.pick(&[0, 9]) } else { lot.number };
-        if self.random.one_in(60) {
-            return (from, Ask::Accept { tender: tender.id, lot: number, step: 0 });
+        let ladder = lot.plan.is_dutch() || lot.plan.is_japanese();
+        let accepts = if lot.plan.is_japanese() {
+            90
+        } else if ladder {
+            12
+        } else {
+            2
+        };
+        if self.random.percent(accepts) {
+            let current = lot.phase.as_ref().map_or(0, |phase| phase.step);
+            let step = if self.random.one_in(8) {
+                self.random.pick(&[current + 1, current.saturating_sub(1), 77])
+            } else {
+                current
+            };
+            return (from, Ask::Accept { tender: tender.id, lot: number, step });
         }
-        if self.random.one_in(60) {
-            let limit = self.random.maybe(70, |random| Amount::from(random.between(1, 500)) * 1_000_000_000);
+        let limits = if lot.plan.is_dutch() {
+            60
+        } else if lot.plan.auto_bid {
+            35
+        } else {
+            2
+        };
+        if self.random.percent(limits) {
+            let limit = self.random.percent(85).then(|| self.limit(tender, lot, from));
             return (from, Ask::Limit { tender: tender.id, lot: number, limit });
+        }
+        if lot.plan.is_rounds() && lot.stage == "open" && self.random.one_in(8) {
+            let bid = self.bid_ask(None);
+            return (from, Ask::Bid { tender: tender.id, lot: number, bid });
         }
         let mut price = if self.random.one_in(80) { None } else { Some(self.price(tender, lot, from)) };
         if let (Some(price), Some(tick)) = (&mut price, lot.plan.tick)
@@ -347,6 +436,12 @@ impl Generator {
             *price = price.div_euclid(tick) * tick;
         }
         let mut bid = self.bid_ask(price);
+        if lot.plan.auto_bid && self.random.one_in(4) {
+            bid.limit = Some(self.limit(tender, lot, from));
+        }
+        if self.random.one_in(if lot.plan.all_or_nothing { 2 } else { 60 }) {
+            bid.all_or_nothing = Some(self.random.one_in(2));
+        }
         let age = lot.plan.max_view_age.unwrap_or(0);
         bid.seen_seq = match self.random.between(0, 9) {
             0 => None,
@@ -359,6 +454,27 @@ impl Generator {
         (from, Ask::Bid { tender: tender.id, lot: number, bid })
     }
 
+    /// A limit near what others stand at or would go to.
+    fn limit(&mut self, tender: &Tender, lot: &Lot, from: Org) -> Amount {
+        let unit = lot.plan.unit();
+        let others: Vec<Amount> = lot.limits.iter().map(|limit| limit.price).collect();
+        let steps: Vec<Amount> = lot.ladder_price().into_iter().collect();
+        let near = if self.random.one_in(2) { others } else { steps };
+        let shift = Amount::from(self.random.pick(&[-30, -3, -2, -1, 0, 0, 0, 1, 2, 40])) * unit;
+        let mut limit = match near.is_empty() {
+            false => self.random.pick(&near) + shift,
+            true if lot.plan.is_dutch() => {
+                Amount::from(self.random.between(100 / self.narrow, 900 / self.narrow)) * unit
+            }
+            true if self.random.one_in(2) => self.price(tender, lot, from),
+            true => self.price(tender, lot, from) - Amount::from(self.random.between(0, 100)) * unit,
+        };
+        if let Some(tick) = lot.plan.tick.filter(|_| !self.random.one_in(8)) {
+            limit = limit.div_euclid(tick) * tick;
+        }
+        limit
+    }
+
     /// A price at the edge of something.
     fn price(&mut self, tender: &Tender, lot: &Lot, from: Org) -> Amount {
         let unit = lot.plan.unit();
@@ -366,7 +482,7 @@ impl Generator {
         let next = index.map_or(Highest::None, |index| tender.highest_next(lot, index));
         let random = &mut self.random;
         let shift = Amount::from(random.pick(&[-2, -1, 0, 0, 0, 1])) * unit;
-        let some = Amount::from(random.between(1, 1_200)) * unit;
+        let some = Amount::from(random.between(1, 1_200 / self.narrow)) * unit;
         match random.between(0, 99) {
             0..50 => match next {
                 Highest::At(next) => {
@@ -401,27 +517,115 @@ impl Generator {
 
     fn plan(&mut self) -> Plan {
         let lots = self.random.pick(&[1, 1, 2, 3]);
+        let lot_mode = self.random.pick(&["parallel", "parallel", "serial", "staggered"]);
+        let staggered = lot_mode == "staggered";
+        let lots: Vec<LotPlan> = (0..lots).map(|_| self.lot_plan(staggered)).collect();
         Plan {
             title: self.random.pick(&["bumpers", "lamps"]).to_owned(),
             open_access: self.random.one_in(3),
             public: self.random.one_in(2),
             opens_at: self.opening(),
             terms: self.random.one_in(4),
-            lot_mode: "parallel",
-            stagger_s: 0,
-            stagger_follows: true,
-            gap_s: 0,
-            anonymous: false,
+            lot_mode,
+            stagger_s: if staggered { self.random.between(0, 20) } else { 0 },
+            stagger_follows: !staggered || !self.random.one_in(4),
+            gap_s: if lot_mode == "serial" { self.random.pick(&[0, 0, 1, 5, 20]) } else { 0 },
+            anonymous: ANONYMOUS && self.random.one_in(6),
             invalid: self.random.maybe(8, |random| random.pick(&super::compare::INVALID)),
-            lots: (0..lots).map(|_| self.lot_plan()).collect(),
+            lots,
         }
     }
 
-    fn lot_plan(&mut self) -> LotPlan {
+    fn lot_plan(&mut self, timed: bool) -> LotPlan {
+        let plan = self.english_plan();
+        let kinds: &[&str] = if timed {
+            &["english", "english", "sealed"]
+        } else {
+            &["english", "english", "english", "sealed", "dutch", "japanese", "rounds", "rounds"]
+        };
+        match self.random.pick(kinds) {
+            "english" => plan,
+            "sealed" => self.sealed_plan(plan),
+            "rounds" => self.rounds_plan(plan),
+            kind => self.ladder_plan(plan, kind == "dutch"),
+        }
+    }
+
+    /// What of an english plan makes no sense elsewhere goes.
+    fn without_english(&mut self, plan: LotPlan) -> LotPlan {
+        LotPlan { improvement: "own", buffer: None, overtime: None, auto_bid: false, ..plan }
+    }
+
+    fn sealed_plan(&mut self, plan: LotPlan) -> LotPlan {
+        let second_price = self.random.one_in(2);
+        LotPlan {
+            format: Format::Sealed { second_price },
+            step: Step::Unit,
+            max_step: None,
+            guard: None,
+            tie_free_ranks: 0,
+            shows_lead: self.random.pick(&["always", "never"]),
+            ..self.without_english(plan)
+        }
+    }
+
+    fn rounds_plan(&mut self, plan: LotPlan) -> LotPlan {
+        let random = &mut self.random;
+        let format = Format::Rounds {
+            count: random.pick(&[1, 2, 3]),
+            turn_s: random.between(2, 8),
+            pause_s: random.pick(&[0, 1, 5]),
+            lead_in_s: random.pick(&[0, 1, 6]),
+            announce_s: random.pick(&[None, Some(0), Some(3)]),
+        };
+        let step = match &plan.step {
+            Step::Table(_) => Step::Unit,
+            step => step.clone(),
+        };
+        let max_bids = plan.max_bids.map(|most| most + 2);
+        LotPlan { format, duration_s: 0, step, max_bids, prebid: "required", ..self.without_english(plan) }
+    }
+
+    fn ladder_plan(&mut self, plan: LotPlan, dutch: bool) -> LotPlan {
+        let unit = plan.unit();
+        let random = &mut self.random;
+        let narrow = self.narrow;
+        let mut amount = |low: i64, high: i64| Amount::from(random.between(low / narrow, high / narrow)) * unit;
+        let (low, high, step) = (amount(100, 400), amount(400, 900), amount(60, 300));
+        let inside = amount(100, 900).clamp(low, high);
+        let interval_s = random.between(2, 10);
+        let format = if dutch {
+            Format::Dutch { start: low, step, interval_s }
+        } else {
+            Format::Japanese { start: high, step, interval_s, floor: low }
+        };
+        LotPlan {
+            format,
+            duration_s: 0,
+            ceiling: dutch.then_some(high),
+            floor: None,
+            reserve: random.maybe(30, |_| inside),
+            step: Step::Unit,
+            tick: None,
+            max_step: None,
+            guard: None,
+            tie_free_ranks: 0,
+            max_bids: None,
+            prebid: "none",
+            all_or_nothing: false,
+            features: Vec::new(),
+            ..self.without_english(plan)
+        }
+    }
+
+    fn english_plan(&mut self) -> LotPlan {
         let random = &mut self.random;
         let scale = random.pick(&[0, 1, 2, 2, 3, 6]);
         let unit = 10i128.pow(9 - scale);
-        let units = |random: &mut Random, low: i64, high: i64| Amount::from(random.between(low, high)) * unit;
+        let narrow = self.narrow;
+        let units = |random: &mut Random, low: i64, high: i64| {
+            Amount::from(random.between((low / narrow).max(1), (high / narrow).max(1))) * unit
+        };
         let improvement = random.pick(&["own", "own", "lead", "lead", "own_and_buffer", "free"]);
         let tick = random.maybe(25, |random| units(random, 2, 10));
         let ceiling = random.maybe(60, |random| units(random, 500, 1_000));
@@ -434,8 +638,8 @@ impl Generator {
             _ => {
                 let mut rows = vec![(0, units(random, 1, 5))];
                 if random.one_in(2) {
-                    rows.push((units(random, 200, 400), units(random, 1, 50)));
-                    rows.push((units(random, 401, 900), units(random, 1, 100)));
+                    rows.push((units(random, 200, 390), units(random, 1, 50)));
+                    rows.push((units(random, 405, 900), units(random, 1, 100)));
                 }
                 rows.reverse();
                 Step::Table(rows)
@@ -443,18 +647,23 @@ impl Generator {
         };
         let overtime = random.maybe(75, |random| {
             let trigger = random.pick(&["any", "lead", "rank"]);
+            let length_s = random.between(1, 30);
+            let max_count = random.maybe(30, |random| random.between(1, 4) as u32);
+            // A total that the count keeps from being reached is refused.
+            let reachable = max_count.map_or(60, |count| i64::from(count) * length_s - 1);
             Overtime {
                 window_s: random.between(1, 30),
-                length_s: random.between(1, 30),
+                length_s,
                 mode: random.pick(&["reset", "add"]),
                 trigger,
                 rank: if trigger == "rank" { random.between(1, 4) as usize } else { 1 },
                 first_bid_triggers: random.one_in(2),
-                max_count: random.maybe(30, |random| random.between(1, 4) as u32),
-                max_total_s: random.maybe(30, |random| random.between(1, 60)),
-                scope: "lot",
+                max_count,
+                max_total_s: random.maybe(30, |random| random.between(1, 60)).filter(|total| *total <= reachable),
+                scope: random.pick(&["lot", "lot", "tender"]),
             }
         });
+        let automatic_award = random.one_in(3);
         LotPlan {
             format: Format::English,
             scale,
@@ -481,14 +690,19 @@ impl Generator {
             } else {
                 random.pick(&["always", "after_own_bid", "never"])
             },
-            automatic_award: random.one_in(3),
+            automatic_award,
             grace_s: random.pick(&[0, 1, 20, 120]),
             max_view_age: random.maybe(15, |random| random.between(0, 3) as u64),
-            prebid: "none",
-            auto_bid: false,
-            decision_s: None,
-            all_or_nothing: false,
-            features: Vec::new(),
+            prebid: random.pick(&["none", "none", "allowed", "required"]),
+            auto_bid: random.percent(40),
+            decision_s: random.maybe(40, |random| random.between(2, 60)).filter(|_| !automatic_award),
+            near: i128::from(random.pick(&[3_000, 1_500, 20_000, 1])),
+            all_or_nothing: ALL_OR_NOTHING && !automatic_award && random.one_in(5),
+            features: match random.between(0, 4) {
+                0 => vec![("years".to_owned(), 150_000_000)],
+                1 => vec![("years".to_owned(), 125_000_000), ("near".to_owned(), 70_000_000)],
+                _ => Vec::new(),
+            },
         }
     }
 }

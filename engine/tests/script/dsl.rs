@@ -33,6 +33,7 @@ pub fn check(story: &str) {
 }
 
 /// The errors that a specification gets, as `pointer`.
+#[allow(dead_code)] // Not every file of stories is about rules.
 pub fn errors(rules: &str) -> Vec<RuleError> {
     let mut play = Play { line: rules.to_owned(), ..Play::default() };
     let words: Vec<&str> = rules.split_whitespace().collect();
@@ -194,9 +195,17 @@ impl Play {
         let at = |time: Option<LogTime>| time.map_or("none".into(), |at| format!("{}ms", at.0 - START));
         match event {
             Event::Opened => "opened".into(),
-            Event::Bid { bidder, lead, .. } => {
-                format!("bid {}{}", self.name(*bidder), if *lead { " lead" } else { "" })
+            Event::Bid { bidder, lead, auto, .. } => {
+                let auto = if *auto { " auto" } else { "" };
+                format!("bid {}{}{auto}", self.name(*bidder), if *lead { " lead" } else { "" })
             }
+            Event::Withdrawn { bidder } => format!("withdrawn {}", self.name(*bidder)),
+            Event::Turn { round, turn, bidder, ends_at } => {
+                format!("turn {round}.{turn} {} to {}", self.name(*bidder), at(Some(*ends_at)))
+            }
+            Event::Step { step, ends_at, .. } => format!("step {step} to {}", at(Some(*ends_at))),
+            Event::Level { step, ends_at, .. } => format!("level {step} to {}", at(Some(*ends_at))),
+            Event::Out { bidder } => format!("out {}", self.name(*bidder)),
             Event::Voided { bidder, .. } => format!("voided {}", self.name(*bidder)),
             Event::Extended { closes_at, added_ms, reason } => {
                 format!("extended {} to {} by {added_ms}ms", reason.word(), at(*closes_at))
@@ -257,9 +266,13 @@ impl Play {
             "admit" => {
                 let organisation = self.organisation(first);
                 let lot = 1;
-                let adjusted = AdjustmentSpec { lot, factor: Some("0.5".into()), addend: None };
-                let adjustments = if has("adjusted") { vec![adjusted] } else { vec![] };
-                Action::Admit { tender, organisation, adjustments, features: vec![], accepted: has("accepted") }
+                let factor = value("factor").map(str::to_owned);
+                let adjusted = AdjustmentSpec { lot, factor, addend: value("addend").map(decimal) };
+                let is_adjusted = adjusted.factor.is_some() || adjusted.addend.is_some();
+                let adjustments = if is_adjusted { vec![adjusted] } else { vec![] };
+                let won = value("won").map(|won| FeatureValue { lot, id: "warranty".into(), value: decimal(won) });
+                let features = won.into_iter().collect();
+                Action::Admit { tender, organisation, adjustments, features, accepted: has("accepted") }
             }
             "join" => Action::Join { tender },
             "disqualify" => Action::Disqualify { tender, bidder: bidder(self, first), reason },
@@ -272,8 +285,11 @@ impl Play {
                 auto_limit: value("limit").map(decimal),
                 all_or_nothing: has("bound").then_some(true),
             },
-            "accept" => Action::Accept { lot, step: 0 },
-            "auto" => Action::AutoBid { lot, limit: words.get(1).map(|word| decimal(word)) },
+            "accept" => Action::Accept { lot, step: words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0) },
+            "auto" => {
+                let limit = words.get(1).filter(|word| !word.contains('='));
+                Action::AutoBid { lot, limit: limit.map(|word| decimal(word)) }
+            }
             "void" => {
                 let bid = self.bids.get(first).copied().unwrap_or_default();
                 Action::Void { lot, bid, reason }
@@ -299,7 +315,9 @@ impl Play {
         if let Some(format) = value("format") {
             rules.format = Format::from_word(format).expect("a format");
         }
-        rules.duration_s = if has("no_duration") { None } else { Some(value("duration").map_or(600, number)) };
+        let is_timed = matches!(rules.format, Format::English | Format::Sealed) || value("duration").is_some();
+        rules.duration_s =
+            if has("no_duration") || !is_timed { None } else { Some(value("duration").map_or(600, number)) };
         rules.price_scale = value("scale").map(number);
         rules.ceiling = value("ceiling").map(decimal);
         rules.floor = value("floor").map(decimal);
@@ -364,6 +382,28 @@ impl Play {
         }
         rules.max_weight_sum = value("weights").map(decimal);
         rules.sealed = has("sealed").then_some(SealedSpec { pricing: SealedPricing::First });
+        if has("second") {
+            rules.sealed = Some(SealedSpec { pricing: SealedPricing::Second });
+        }
+        rules.dutch = value("dutch").map(|word| {
+            let parts: Vec<&str> = word.split('/').collect();
+            DutchSpec { start: decimal(parts[0]), step: decimal(parts[1]), interval_s: number(parts[2]) }
+        });
+        rules.japanese = value("japanese").map(|word| {
+            let parts: Vec<&str> = word.split('/').collect();
+            let (start, step, interval_s) = (decimal(parts[0]), decimal(parts[1]), number(parts[2]));
+            JapaneseSpec { start, step, interval_s, floor: decimal(parts[3]) }
+        });
+        rules.rounds = value("rounds").map(|word| {
+            let parts: Vec<i64> = word.split('/').map(number).collect();
+            RoundsSpec {
+                count: parts[0],
+                turn_s: parts[1],
+                pause_s: parts[2],
+                lead_in_s: parts[3],
+                announce_s: parts.get(4).copied(),
+            }
+        });
         let count = value("lots").map_or(1, number::<usize>);
         let items = value("items").map_or(0, number::<usize>);
         let item = Item { description: "part".into(), quantity: decimal("1"), unit: "piece".into() };
@@ -406,12 +446,18 @@ impl Play {
             Answer::Bid(bid) => Some(*bid),
             _ => None,
         };
+        let told = match &reply.answer {
+            Answer::Limit(limit) => Some((limit.max_next, limit.seq)),
+            Answer::Withdrawn(withdrawn) => Some((withdrawn.max_next, withdrawn.seq)),
+            _ => None,
+        };
         let first = wanted.split_whitespace().next().unwrap_or_default();
         let is_refusal = Refusal::from_code(first).is_some();
         assert_eq!(code, if is_refusal { first } else { "ok" }, "{}: {reply:?}", self.line);
         let ranks = bid.and_then(|bid| bid.ranks);
-        let max_next = bid.map(|bid| bid.max_next).or(refused.map(|refused| refused.max_next));
-        let seq = bid.map(|bid| bid.seq).or(refused.map(|refused| refused.seq));
+        let max_next =
+            bid.map(|bid| bid.max_next).or(refused.map(|refused| refused.max_next)).or(told.map(|told| told.0));
+        let seq = bid.map(|bid| bid.seq).or(refused.map(|refused| refused.seq)).or(told.map(|told| told.1));
         for word in wanted.split_whitespace() {
             let Some((name, value)) = word.split_once('=') else {
                 match word {
@@ -514,6 +560,9 @@ impl Play {
                     let lines = lot.decisions().map(|decision| match decision.outcome {
                         Outcome::Accepted(_) => "accepted",
                         Outcome::Voided(_) => "voided",
+                        Outcome::Automatic(_) => "automatic",
+                        Outcome::Dropped(_) => "dropped",
+                        Outcome::Withdrawal(_) => "withdrawal",
                         Outcome::Refused(refused) => refused.refusal.code(),
                     });
                     lines.collect::<Vec<_>>().join(",")

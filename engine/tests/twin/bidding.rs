@@ -66,7 +66,7 @@ impl Tender {
         if !fits {
             return Err("wrong_action");
         }
-        if plan.is_rounds() && open && matches!(want, Want::Bid(_)) && !lot.is_turn_of(number) {
+        if plan.is_rounds() && open && !lot.is_turn_of(number) {
             return Err("not_your_turn");
         }
         if let Want::Accept(step) = want {
@@ -86,7 +86,9 @@ impl Tender {
     fn check_bid(&self, sent: &Sent, lot: &Lot, bid: &BidAsk) -> Result<usize, &'static str> {
         let index = self.may_bid(sent, lot, Want::Bid(bid))?;
         let number = index as u16 + 1;
-        let Some(price) = bid.price else { return Ok(index) };
+        let Some(price) = bid.price else {
+            return if bid.limit.is_some() { Err("limit_not_allowed") } else { Ok(index) };
+        };
         let limit = bid.limit.filter(|_| lot.plan.takes_limits());
         if let Some(broken) = lot.broken_by(number, Some(price), limit) {
             return Err(broken);
@@ -317,15 +319,15 @@ impl Twin {
 impl Lot {
     /// Keeps what nobody else may see yet: a pre-bid, a sealed bid, or a bid inside a turn.
     fn hide(&mut self, mut new: Standing) {
+        // The same amount again counts since it was first sent.
+        let mut earlier = self.given.iter().chain(&self.hidden).filter(|old| old.bidder == new.bidder);
+        if let Some(old) = earlier.find(|old| old.price == new.price) {
+            (new.at, new.seq, new.order) = (old.at, old.seq, old.order);
+        }
         if self.plan.is_rounds() && self.stage == "open" {
             self.given = vec![new];
             self.withdrew = false;
             return;
-        }
-        if let Some(old) = self.hidden.iter().find(|old| old.bidder == new.bidder)
-            && old.price == new.price
-        {
-            (new.at, new.seq, new.order) = (old.at, old.seq, old.order);
         }
         self.hidden.retain(|old| old.bidder != new.bidder);
         if self.stage == "open" && self.initial.iter().all(|(who, _)| *who != new.bidder) {

@@ -75,6 +75,8 @@ pub struct LotPlan {
     pub auto_bid: bool,
     pub decision_s: Option<i64>,
     pub all_or_nothing: bool,
+    /// How near to the lead is yellow, in thousandths of a percent.
+    pub near: i128,
     /// Name and largest weight, in 10^-9.
     pub features: Vec<(String, Amount)>,
 }
@@ -398,6 +400,8 @@ pub struct Bidder {
     pub status: &'static str,
     /// Whether it accepted the terms, whatever they were.
     pub accepted: bool,
+    /// What its newest admission said about its prices.
+    pub scoring: Scoring,
 }
 
 #[derive(Clone, Debug)]
@@ -521,6 +525,14 @@ impl Twin {
         self.salt = sent.salt;
         self.pass_time(sent.at, outage);
         self.now = sent.at;
+        let said = self.answer(sent);
+        // What the command made due at once.
+        self.pass_time(sent.at, false);
+        said
+    }
+
+    /// Answers a command, from its key or by deciding it.
+    fn answer(&mut self, sent: &Sent) -> Said {
         self.repeated = false;
         if let Some((key, body)) = sent.key
             && let Some((_, first_body, first)) = self.keys.iter().find(|(known, _, _)| *known == key)
@@ -634,12 +646,15 @@ impl Twin {
             if plan.invalid.is_some() {
                 return refused("invalid_rules");
             }
-            let same_lots = tender.plan.lots == plan.lots;
-            tender.plan = plan.clone();
-            if same_lots {
-                return Said::Tender { stage: "draft" };
+            // Adjustments name lots: they stay, and must fit the new ones.
+            let mut lots: Vec<Lot> =
+                plan.lots.iter().enumerate().map(|(index, lot)| Lot::new(index, lot)).collect();
+            for (bidder, number) in tender.bidders.iter().zip(1..) {
+                let Some(scores) = scores(&lots, &bidder.scoring) else { return refused("invalid_rules") };
+                adjust(&mut lots, number, &scores);
             }
-            tender.lots = plan.lots.iter().enumerate().map(|(index, lot)| Lot::new(index, lot)).collect();
+            tender.plan = plan.clone();
+            tender.lots = lots;
             return Said::Tender { stage: "draft" };
         }
         if (Plan { opens_at: tender.plan.opens_at, ..plan.clone() }) != tender.plan {
@@ -703,21 +718,24 @@ impl Twin {
         if known.is_some_and(|known| tender.opened || tender.bidders[known].status == "disqualified") {
             return refused("rules_frozen");
         }
-        let Some(scores) = tender.scores(scoring) else { return refused("invalid_rules") };
+        let Some(scores) = scores(&tender.lots, scoring) else { return refused("invalid_rules") };
         let index = known.unwrap_or_else(|| {
-            tender.bidders.push(Bidder { id: sent.request, org: who, status: "invited", accepted: false });
+            let scoring = Scoring::default();
+            tender.bidders.push(Bidder {
+                id: sent.request,
+                org: who,
+                status: "invited",
+                accepted: false,
+                scoring,
+            });
             tender.bidders.len() - 1
         });
         let bidder = &mut tender.bidders[index];
         bidder.accepted |= accepted;
         bidder.status = if bidder.accepted || !tender.plan.terms { "admitted" } else { "invited" };
         let number = index as u16 + 1;
-        for (lot, (factor, addend)) in tender.lots.iter_mut().zip(scores) {
-            lot.adjustments.retain(|(bidder, _, _)| *bidder != number);
-            if (factor, addend) != (Ratio::whole(1), 0) {
-                lot.adjustments.push((number, factor, addend));
-            }
-        }
+        bidder.scoring = scoring.clone();
+        adjust(&mut tender.lots, number, &scores);
         let shown = (tender.opened && !tender.hides_names()).then_some(number);
         Said::Bidder { number: shown, org: who, status: tender.bidders[index].status }
     }
@@ -738,7 +756,9 @@ impl Twin {
             return refused("wrong_stage");
         }
         let index = known.unwrap_or_else(|| {
-            tender.bidders.push(Bidder { id: sent.request, org: sent.from, status: "admitted", accepted: true });
+            let scoring = Scoring::default();
+            let status = "admitted";
+            tender.bidders.push(Bidder { id: sent.request, org: sent.from, status, accepted: true, scoring });
             tender.bidders.len() - 1
         });
         tender.bidders[index].status = "admitted";
@@ -792,50 +812,60 @@ impl Tender {
             lot.drawn.clone_from(&numbers);
         }
     }
+}
 
-    /// Factor and addend for each lot, unless something is wrong with them.
-    fn scores(&self, scoring: &Scoring) -> Option<Vec<(Ratio, Amount)>> {
-        let lots: Vec<i64> = (1..=self.lots.len() as i64).collect();
-        let named =
-            scoring.adjustments.iter().map(|(lot, ..)| lot).chain(scoring.features.iter().map(|(lot, ..)| lot));
-        for lot in named {
-            let plan = &self.lots[lots.iter().position(|known| known == lot)?].plan;
-            if plan.is_dutch() || plan.is_japanese() {
+/// Factor and addend for each lot, unless something is wrong with them.
+fn scores(all: &[Lot], scoring: &Scoring) -> Option<Vec<(Ratio, Amount)>> {
+    let lots: Vec<i64> = (1..=all.len() as i64).collect();
+    let named =
+        scoring.adjustments.iter().map(|(lot, ..)| lot).chain(scoring.features.iter().map(|(lot, ..)| lot));
+    for lot in named {
+        let plan = &all[lots.iter().position(|known| known == lot)?].plan;
+        if plan.is_dutch() || plan.is_japanese() {
+            return None;
+        }
+    }
+    let mut scores = Vec::new();
+    for (lot, number) in all.iter().zip(lots) {
+        let rows: Vec<_> = scoring.adjustments.iter().filter(|(lot, ..)| *lot == number).collect();
+        let won: Vec<_> = scoring.features.iter().filter(|(lot, ..)| *lot == number).collect();
+        if rows.len() > 1 {
+            return None;
+        }
+        let (factor, addend) = rows.first().map_or((None, None), |(_, factor, addend)| (*factor, *addend));
+        if factor.is_some_and(|factor| !factor.is_sensible_factor()) {
+            return None;
+        }
+        if addend.is_some_and(|addend| addend % lot.plan.unit() != 0) {
+            return None;
+        }
+        if factor.is_some() && !won.is_empty() {
+            return None;
+        }
+        for (place, (_, id, value)) in won.iter().enumerate() {
+            let max = lot.plan.features.iter().find(|(known, _)| known == id)?.1;
+            if *value < 0 || *value > max || won[..place].iter().any(|(_, other, _)| other == id) {
                 return None;
             }
         }
-        let mut scores = Vec::new();
-        for (lot, number) in self.lots.iter().zip(lots) {
-            let rows: Vec<_> = scoring.adjustments.iter().filter(|(lot, ..)| *lot == number).collect();
-            let won: Vec<_> = scoring.features.iter().filter(|(lot, ..)| *lot == number).collect();
-            if rows.len() > 1 {
-                return None;
-            }
-            let (factor, addend) = rows.first().map_or((None, None), |(_, factor, addend)| (*factor, *addend));
-            if factor.is_some_and(|factor| !factor.is_sensible_factor()) {
-                return None;
-            }
-            if addend.is_some_and(|addend| addend % lot.plan.unit() != 0) {
-                return None;
-            }
-            if factor.is_some() && !won.is_empty() {
-                return None;
-            }
-            for (place, (_, id, value)) in won.iter().enumerate() {
-                let max = lot.plan.features.iter().find(|(known, _)| known == id)?.1;
-                if *value < 0 || *value > max || won[..place].iter().any(|(_, other, _)| other == id) {
-                    return None;
-                }
-            }
-            let by_features = {
-                // K = 1 + won / (1 - max); the factor is 1 / K.
-                let most = 1_000_000_000 - lot.plan.features.iter().map(|(_, max)| max).sum::<Amount>();
-                let won = won.iter().map(|(_, _, value)| value).sum::<Amount>();
-                if won == 0 { Ratio::whole(1) } else { Ratio::new(most, most + won) }
-            };
-            scores.push((factor.unwrap_or(by_features), addend.unwrap_or(0)));
+        let by_features = {
+            // K = 1 + won / (1 - max); the factor is 1 / K.
+            let most = 1_000_000_000 - lot.plan.features.iter().map(|(_, max)| max).sum::<Amount>();
+            let won = won.iter().map(|(_, _, value)| value).sum::<Amount>();
+            if won == 0 { Ratio::whole(1) } else { Ratio::new(most, most + won) }
+        };
+        scores.push((factor.unwrap_or(by_features), addend.unwrap_or(0)));
+    }
+    Some(scores)
+}
+
+/// Sets the adjustments of a bidder in all lots.
+fn adjust(lots: &mut [Lot], number: u16, scores: &[(Ratio, Amount)]) {
+    for (lot, (factor, addend)) in lots.iter_mut().zip(scores) {
+        lot.adjustments.retain(|(bidder, _, _)| *bidder != number);
+        if (*factor, *addend) != (Ratio::whole(1), 0) {
+            lot.adjustments.push((number, *factor, *addend));
         }
-        Some(scores)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Award order, ranks and results.
 
-use super::{Amount, Format, Lot, Ranks, Ratio, Standing};
+use super::{Amount, Format, Lot, Ms, Ranks, Ratio, Standing};
 
 /// What a book is, for questions about another moment than now.
 pub type Book = Vec<Standing>;
@@ -74,6 +74,26 @@ impl Lot {
             other => panic!("no such tie rank: {other}"),
         };
         Some(Ranks { rank, award_rank: place + 1, tied: equal > 1 })
+    }
+
+    /// The traffic light of a bidder.
+    pub fn light(&self, bidder: u16) -> Option<&'static str> {
+        let own = self.worth(self.standing_of(bidder)?);
+        let lead = self.lead()?;
+        let yellow = self.worth(&lead) * Ratio::new(100_000 + self.plan.near, 100_000);
+        Some(if lead.bidder == bidder {
+            "green"
+        } else if own <= yellow {
+            "yellow"
+        } else {
+            "red"
+        })
+    }
+
+    /// What a bidder knows itself to stand at: what it gave and nobody else sees yet, or its standing bid.
+    pub fn own_standing(&self, bidder: u16) -> Option<(Amount, Ms)> {
+        let given = self.given.iter().chain(&self.hidden).find(|bid| bid.bidder == bidder);
+        given.or_else(|| self.standing_of(bidder)).map(|bid| (bid.price, bid.at))
     }
 
     pub fn meets_reserve(&self, price: Amount) -> bool {

@@ -54,10 +54,10 @@ impl Lot {
         for bidder in bidders {
             let Some(limit) = self.busy_limit(bidder) else { continue };
             let standing = self.standing_of(bidder);
-            let wanted = if Some(bidder) == spared {
-                None
-            } else if bidder != leader {
+            let wanted = if bidder != leader {
                 Some(limit.price)
+            } else if Some(bidder) == spared {
+                None
             } else {
                 match rival {
                     None if standing.is_some() => None,
