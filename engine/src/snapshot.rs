@@ -206,11 +206,23 @@ impl Engine {
 
     /// The state as plain data, in parts of at most 1 MiB.
     pub fn snapshot(&self) -> impl Iterator<Item = EnginePart> + '_ {
+        self.snapshot_to_seal().map(|(part, _)| part)
+    }
+
+    /// As [`Engine::snapshot`], each part with the organisation under whose key it must be sealed where it is stored:
+    /// the buyer's, for what lots keep of offers that are or were hidden. None: it holds nothing secret.
+    pub fn snapshot_to_seal(&self) -> impl Iterator<Item = (EnginePart, Option<OrganisationId>)> + '_ {
         let head = Part::Head { version: VERSION, index: self.index, now: self.now };
         let nowhere = bounded(&self.nowhere).map(Part::Nowhere);
-        let tenders = self.tenders.iter().flat_map(tender_parts);
-        let parts = std::iter::once(head).chain(nowhere).chain(tenders).chain(std::iter::once(Part::End));
-        parts.map(EnginePart)
+        let tenders = self.tenders.iter().flat_map(|tender| {
+            let buyer = tender.buyer;
+            let open = tender_parts(tender).map(|part| (part, None));
+            let lots = tender.lots.iter().flat_map(lot_parts);
+            open.chain(lots.map(move |(part, is_secret)| (part, is_secret.then_some(buyer))))
+        });
+        let open = std::iter::once(head).chain(nowhere).map(|part| (part, None));
+        let parts = open.chain(tenders).chain(std::iter::once((Part::End, None)));
+        parts.map(|(part, organisation)| (EnginePart(part), organisation))
     }
 
     /// The engine that a snapshot was taken of.
@@ -297,7 +309,7 @@ impl Engine {
     }
 }
 
-/// A tender and all that belongs to it.
+/// A tender and all that belongs to it but its lots.
 fn tender_parts(tender: &Tender) -> impl Iterator<Item = Part> + '_ {
     let head = Part::Tender(Box::new(TenderPart {
         id: tender.id,
@@ -315,15 +327,12 @@ fn tender_parts(tender: &Tender) -> impl Iterator<Item = Part> + '_ {
     let bidders = (!tender.bidders.is_empty()).then(|| Part::Bidders(tender.bidders.clone()));
     let kept = bounded(&tender.kept).map(Part::Kept);
     let admissions = tender.admissions.chunks(ADMISSIONS_MAX).map(|some| Part::Admissions(some.to_vec()));
-    std::iter::once(head)
-        .chain(changed)
-        .chain(bidders)
-        .chain(admissions)
-        .chain(kept)
-        .chain(tender.lots.iter().flat_map(lot_parts))
+    std::iter::once(head).chain(changed).chain(bidders).chain(admissions).chain(kept)
 }
 
-fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
+/// A lot and all that belongs to it, and whether each part is secret.
+fn lot_parts(lot: &Lot) -> impl Iterator<Item = (Part, bool)> + '_ {
+    let is_secret = lot.live.is_some();
     let head = Part::Lot(Box::new(LotPart {
         stage: lot.stage,
         seq: lot.seq,
@@ -339,7 +348,7 @@ fn lot_parts(lot: &Lot) -> impl Iterator<Item = Part> + '_ {
         (!chunk.is_empty()).then_some(Part::Records(chunk))
     });
     let live = lot.live.iter().map(|live| Part::Live(live.clone()));
-    std::iter::once(head).chain(live).chain(chunks)
+    std::iter::once((head, false)).chain(live.chain(chunks).map(move |part| (part, is_secret)))
 }
 
 fn restore_tender(part: TenderPart, place: u32) -> Result<Tender, RestoreError> {

@@ -198,3 +198,65 @@ fn an_open_lot_is_small() {
     // The specification and the first chunk of the history come on top.
     assert!(size_of::<Lot>() <= 768, "{} bytes", size_of::<Lot>());
 }
+
+/// The parts that a program of snapshot version 1 wrote: two lots, bids with ties and repeats, one lot without any.
+#[test]
+fn parts_of_version_1_restore() {
+    let mut bytes: &[u8] = include_bytes!("samples/parts-v1.bin");
+    let mut parts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let (part, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        parts.push(wincode::deserialize_exact::<EnginePart>(part).expect("a part of version 1 is read"));
+        bytes = rest;
+    }
+    let mut engine = Engine::restore(parts.into_iter()).expect("version 1 restores");
+    engine.check_invariants();
+    let id = TenderId::new(1 << 20);
+    let (_, lot) = engine.lot(id.lot(1)).expect("the first lot");
+    let ranking: Vec<_> = lot.ranking().map(|it| (it.standing.bidder.0, it.standing.price.0)).collect();
+    assert_eq!(ranking, [(2, 40_000), (3, 48_000), (1, 48_000)]);
+    assert_eq!(engine.lot(id.lot(2)).expect("the second lot").1.stage, LotStage::Unsuccessful);
+    let again = Engine::restore(engine.snapshot()).expect("and is written as it is now");
+    assert_eq!(again.state_hash(), engine.state_hash());
+    let index = engine.index() + 1;
+    engine.apply(&entry(index, 610_001, 2, Action::Tick), &mut ());
+    engine.check_invariants();
+}
+
+#[test]
+fn what_a_log_must_not_show_is_moved_into_the_sealed_part() {
+    let mut engine = Engine::new();
+    let id = TenderId::new(1 << 20);
+    engine.apply(&entry(1, 1, 1, tender(1)), &mut ());
+    engine.apply(&entry(2, 1, 1, Action::Publish { tender: id }), &mut ());
+    let concealed = |engine: &Engine, action: Action| {
+        let mut command = entry(9, 9, 5, action).commands.remove(0);
+        engine.conceal(&mut command);
+        command
+    };
+    let offer = |price: Option<i64>, limit: Option<i64>| {
+        let decimal = |mantissa| Decimal { mantissa, scale: 0 };
+        let (price, limit) = (price.map(decimal), limit.map(decimal));
+        Some(Secret::Offer { organisation: OrganisationId(5), price, limit })
+    };
+    // A lot that is not open yet, and one that nobody knows.
+    for lot in [1, 2] {
+        let command = concealed(&engine, bid(lot, 77));
+        assert_eq!(command.secret, offer(Some(77), None));
+        assert!(matches!(command.action, Action::Bid { price: None, auto_limit: None, .. }));
+    }
+    let limit = Action::AutoBid { lot: id.lot(1), limit: Some(Decimal { mantissa: 66, scale: 0 }) };
+    let command = concealed(&engine, limit);
+    assert_eq!(command.secret, offer(None, Some(66)));
+    assert!(matches!(command.action, Action::AutoBid { limit: None, .. }));
+    engine.apply(&entry(3, 1, 1, Action::Start { tender: id }), &mut ());
+    let command = concealed(&engine, bid(1, 77));
+    assert_eq!(command.secret, None, "a bid in an open english lot is public");
+    let Action::Bid { lot, price, .. } = bid(1, 77) else { unreachable!("it is a bid") };
+    let auto_limit = Some(Decimal { mantissa: 66, scale: 0 });
+    let (confirm, expires_at, seen_seq, all_or_nothing) = (true, None, None, None);
+    let with_limit = Action::Bid { lot, price, confirm, expires_at, seen_seq, auto_limit, all_or_nothing };
+    let command = concealed(&engine, with_limit);
+    assert_eq!(command.secret, offer(None, Some(66)));
+    assert!(matches!(command.action, Action::Bid { price: Some(_), auto_limit: None, .. }));
+}

@@ -9,7 +9,7 @@ mod pick;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use engine::{Command, Entry, OrganisationId};
+use engine::{Action, Command, Decimal, Entry, OrganisationId, Secret};
 use oracle::Oracle;
 use persistence::faulty::FaultyDisk;
 use persistence::inspect::{Soundness, verify};
@@ -195,4 +195,25 @@ fn version_1_is_written_byte_for_byte_as_stored() {
     }
     let kept = std::fs::read_dir(samples()).expect("there").count();
     assert_eq!(kept, count, "every sample is compared");
+}
+
+/// Prices of sealed lots and limits are sealed under their bidder's organisation, whatever the command.
+#[test]
+fn an_offer_is_sealed_and_comes_back() {
+    let disk = FaultyDisk::new();
+    let (_log, recovered) = open(&disk).expect("opened");
+    let marked = Decimal { mantissa: 0x1122_3344_5566_7788, scale: 2 };
+    let secret = Secret::Offer { organisation: OrganisationId(7), price: Some(marked), limit: Some(marked) };
+    let mut command = bid(1, 0);
+    let Action::Bid { price, .. } = &mut command.action else { unreachable!("it is a bid") };
+    *price = None;
+    command.secret = Some(secret.clone());
+    let commands = vec![command];
+    let bytes = payload(&entry(1, commands.clone()), 1, &recovered.sealer);
+    let mark = marked.mantissa.to_le_bytes();
+    assert!(!bytes.windows(mark.len()).any(|window| window == mark), "the price is not in clear");
+    let plain = wincode::serialize(&secret).expect("a secret is plain data");
+    assert!(plain.windows(mark.len()).any(|window| window == mark), "it would be found");
+    let decoded = decode(&bytes, 1, 1, 1, &recovered.sealer).expect("decoded");
+    assert_eq!((decoded.entry.commands, decoded.erased), (commands, vec![]));
 }

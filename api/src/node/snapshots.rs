@@ -78,8 +78,8 @@ pub fn take(views: &Views, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotEr
                 }
             }
             Machine::Tenders(engine) => {
-                for part in engine.snapshot() {
-                    writer.frame(number, Section::Engine, None, &encode(&part))?;
+                for (part, organisation) in engine.snapshot_to_seal() {
+                    writer.frame(number, Section::Engine, organisation, &encode(&part))?;
                 }
             }
         }
