@@ -5,8 +5,9 @@ use engine::{
     LotSpec, OrganisationId, OvertimeSpec, RequestId, ReserveSpec, RulesSpec, TenderId, TenderSpec,
 };
 
-/// Bidders of each tender; each bids in every lot.
-pub const BIDDERS: u16 = 8;
+/// Bidders of each tender; each bids in every lot. Between the handful of a car-part tender and the thousand that a
+/// tender may have. What ranks cost grows with it: fewer favour std's maps, more the engine.
+pub const BIDDERS: u16 = 20;
 
 /// Most lots of one tender here, so that many lots also mean many tenders.
 const LOTS_OF_TENDER_MAX: usize = 100;

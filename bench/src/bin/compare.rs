@@ -234,7 +234,7 @@ fn apply_section(text: &mut String, rows: &[apply::Row]) -> Result<()> {
     writeln!(
         text,
         "\n## Applying a bid\n\nPeer: the same checks, keys, histories, answers and steps on std's `HashMap` (SipHash) \
-         and `BTreeMap` ([std_maps.rs](src/std_maps.rs)); a test compares every answer and step of both. 8 bidders a \
+         and `BTreeMap` ([std_maps.rs](src/std_maps.rs)); a test compares every answer and step of both. 20 bidders a \
          lot, entries of {} bids, one bid in 16 refused; keys arrive hashed on both sides. The engine's time includes \
          `maintain`, which grows its tables between entries; its allocations are told apart. In `apply` only a lot \
          allocates that gets more bids in one entry than it has room for.\n\n\
