@@ -166,6 +166,9 @@ fn answer_of(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Accepted(answer) | Outcome::Voided(answer) => Answer::Bid(*answer),
         Outcome::Refused(refused) => Answer::Refused(*refused),
+        Outcome::Automatic(_) | Outcome::Dropped(_) | Outcome::Withdrawal(_) => {
+            unreachable!("the workload has no limits and no turns")
+        }
     }
 }
 
@@ -305,7 +308,7 @@ impl PeerLot {
         self.seq += 1;
         let lead_before = self.lead();
         let met_before = self.reserve_met();
-        let standing = Standing { bid, bidder, price, at, seq: self.seq, rejected: false };
+        let standing = Standing { bid, bidder, price, effective: price, at, seq: self.seq, rejected: false };
         let old = self.standing.insert(bidder, standing);
         if let Some(old) = &old {
             self.book.remove(&(old.price, old.at, old.seq));
