@@ -1,6 +1,8 @@
 //! One tender: its specification, stage, bidders and lots.
 //! Pure: time and identities come in with the command.
 
+mod award;
+
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -10,10 +12,10 @@ use crate::admission::{self, Admission};
 use crate::deadlines::{Deadlines, Due};
 use crate::lot::Face;
 use crate::{
-    Access, Adjust, AdjustmentSpec, Answer, AwardAnswer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef,
-    BidderStatus, Changed, Event, FeatureValue, Format, Key, LogTime, Lot, LotMode, LotStage, OrganisationId,
-    OvertimeScope, Price, Refusal, RequestId, RuleError, Rules, Sink, Step, TenderAnswer, TenderId, TenderSpec,
-    TenderStage, Text, VoidAnswer,
+    Access, Adjust, AdjustmentSpec, Answer, BIDDERS_MAX, BidderAnswer, BidderNumber, BidderRef, BidderStatus,
+    Changed, Event, FeatureValue, Format, Key, LogTime, Lot, LotMode, LotStage, OrganisationId, OvertimeScope,
+    Refusal, RequestId, RuleError, Rules, Sink, Step, TenderAnswer, TenderId, TenderSpec, TenderStage, Text,
+    VoidAnswer,
 };
 
 /// One procurement event of one buyer.
@@ -816,67 +818,6 @@ impl Tender {
         let it = &self.lots[lot];
         let price_scale = it.rules.price_scale;
         Ok(Answer::Voided(VoidAnswer { lot: it.id, bid, bidder, price, price_scale, seq: it.seq }))
-    }
-
-    /// The bidder a buyer wants to award or pass by, with its standing price, in a lot that waits for it.
-    fn award_candidate(&self, lot: usize, bidder: BidderRef) -> Result<(BidderNumber, Price), Refusal> {
-        match self.lots[lot].stage {
-            LotStage::Awarded => return Err(Refusal::AlreadyAwarded),
-            LotStage::Closed => {}
-            _ => return Err(Refusal::WrongStage),
-        }
-        let bidder = self.named(bidder)?;
-        let slot = self.lots[lot].book.standing(bidder).filter(|slot| !slot.rejected);
-        slot.map(|slot| (bidder, slot.price)).ok_or(Refusal::BidNotFound)
-    }
-
-    fn award_answer(&self, lot: usize, bidder: BidderNumber, pays: Option<Price>) -> Answer {
-        let lot = &self.lots[lot];
-        let price_scale = lot.rules.price_scale;
-        Answer::Award(AwardAnswer { lot: lot.id, stage: lot.stage, bidder, pays, price_scale, seq: lot.seq })
-    }
-
-    pub(crate) fn award<S: Sink>(
-        &mut self,
-        lot: usize,
-        bidder: BidderRef,
-        reason: Option<&str>,
-        flow: &mut Flow<'_, S>,
-    ) -> Decided {
-        let (bidder, price) = self.award_candidate(lot, bidder)?;
-        let first = self.lots[lot].book.first_left().map(|(first, _)| first);
-        if first != Some(bidder) {
-            required(reason)?;
-        }
-        if !self.lots[lot].meets_reserve(price) {
-            return Err(Refusal::ReserveNotMet);
-        }
-        let before = self.lots[lot].face();
-        let price = self.lots[lot].pays(bidder);
-        let event = self.lots[lot].award_to(bidder, price);
-        self.set_end(lot, flow.deadlines);
-        self.step(lot, &before, false, smallvec![event], flow);
-        self.settle();
-        Ok(self.award_answer(lot, bidder, Some(price)))
-    }
-
-    pub(crate) fn reject<S: Sink>(
-        &mut self,
-        lot: usize,
-        bidder: BidderRef,
-        reason: Option<&str>,
-        flow: &mut Flow<'_, S>,
-    ) -> Decided {
-        let (bidder, _) = self.award_candidate(lot, bidder)?;
-        required(reason)?;
-        let before = self.lots[lot].face();
-        self.lots[lot].book.reject(bidder);
-        let mut events = smallvec![Event::Rejected { bidder }];
-        events.extend(self.lots[lot].fail_if_none_left());
-        self.set_end(lot, flow.deadlines);
-        self.step(lot, &before, false, events, flow);
-        self.settle();
-        Ok(self.award_answer(lot, bidder, None))
     }
 }
 
