@@ -561,11 +561,11 @@ async fn two_streams_differ_only_in_what_one_may_not_see() {
                     break;
                 }
             }
-            assert_eq!(
-                stream.keys().copied().collect::<Vec<_>>(),
-                (3..=last).collect::<Vec<_>>(),
-                "same steps for all"
-            );
+            // A snap stands for the steps before it too, when several came before it was written.
+            for seq in 3..=last {
+                let (_, frame) = stream.range(seq..).next().expect("the last step came");
+                assert!(stream.contains_key(&seq) || frame.is_null(), "same steps for all: {seq} is missing");
+            }
             streams.push(stream);
         }
         let (widest, others) = streams.split_first().expect("the buyer reads");
