@@ -274,7 +274,7 @@ fn rules_that_are_invalid_are_refused_and_the_rest_of_the_story_has_no_tender() 
         r#""format":"dutch","dutch":{"start":"1","step":"1","interval_s":5}"#,
         r#""format":"japanese","japanese":{"start":"9","step":"1","interval_s":5,"floor":"10"}"#,
         r#""format":"rounds","rounds":{},"prebid":"allowed""#,
-        r#""format":"english","duration_s":60,"all_or_nothing":true"#,
+        r#""format":"english","duration_s":60,"all_or_nothing":true,"award":"automatic""#,
         r#""format":"english""#,
         r#""format":"auction","duration_s":60"#,
     ];

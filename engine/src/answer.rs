@@ -401,6 +401,8 @@ pub struct Decision {
     pub at: LogTime,
     /// What was decided.
     pub outcome: Outcome,
+    /// Whether the bid is bound to the bidder's bids in other lots: all of them or none.
+    pub all_or_nothing: bool,
 }
 
 /// What was decided about a bid.

@@ -506,6 +506,7 @@ impl Engine {
             at: envelope.at,
             bidder: bidder.map(|bidder| bidder.number),
             price: offer.price,
+            is_bound: offer.is_bound,
         };
         let checked = offer::check(tender, lot, bidder.as_ref(), envelope, offer);
         let (index, answer) = match (checked, bidder) {
@@ -561,6 +562,7 @@ impl Engine {
                     at: envelope.at,
                     bidder: Some(bidder.number),
                     price: None,
+                    is_bound: false,
                 };
                 let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
                 offer::take_limit(tender, lot, bidder, limit, &sent, &mut flow)

@@ -205,6 +205,7 @@ impl Lot {
             at,
             bidder: Some(bidder),
             price: Some(price.decimal(self.rules.price_scale)),
+            is_bound: false,
         };
         self.history.push(Record::automatic(&sent, seq, ranks, MaxNext::None));
         events.push(Event::Bid { bidder, price, lead: true, auto: true });

@@ -22,7 +22,7 @@ pub(crate) struct Record {
     /// [`NO_NEXT`], [`ANY_NEXT`] or a price.
     max_next: i64,
     /// After a refusal the lot's end or [`NO_TIME`], else the ranks (bits 0–15 shown, 16–31 award, 32 tied) or
-    /// [`NO_RANKS`].
+    /// [`NO_RANKS`]; bit 33 tells a bid that is bound to bids in other lots, as [`NO_RANKS_BOUND`] does.
     extra: i64,
     seq: u32,
     /// 0: no bidder.
@@ -46,6 +46,8 @@ const VOIDED_AUTOMATIC: u8 = 253;
 const DROPPED: u8 = 252;
 const WITHDRAWAL: u8 = 251;
 const NO_RANKS: i64 = -1;
+const NO_RANKS_BOUND: i64 = -2;
+const BOUND: i64 = 1 << 33;
 
 /// What is known of a bid whatever was decided.
 #[derive(Clone, Copy)]
@@ -55,6 +57,8 @@ pub(crate) struct Sent {
     pub at: LogTime,
     pub bidder: Option<BidderNumber>,
     pub price: Option<Decimal>,
+    /// Whether the bid is bound to the bidder's bids in other lots.
+    pub is_bound: bool,
 }
 
 fn halves(bits: u128) -> [u64; 2] {
@@ -92,12 +96,13 @@ impl Record {
     /// A bid that was accepted.
     pub fn accepted(sent: &Sent, seq: u64, ranks: Ranks, max_next: MaxNext) -> Self {
         let extra = i64::from(ranks.rank) | i64::from(ranks.award_rank) << 16 | i64::from(ranks.tied) << 32;
-        Self::new(sent, ACCEPTED, seq, max_next, extra)
+        let bound = if sent.is_bound { BOUND } else { 0 };
+        Self::new(sent, ACCEPTED, seq, max_next, extra | bound)
     }
 
     /// A bid that nobody else sees yet.
     pub fn hidden(sent: &Sent, seq: u64, max_next: MaxNext) -> Self {
-        Self::new(sent, ACCEPTED, seq, max_next, NO_RANKS)
+        Self::new(sent, ACCEPTED, seq, max_next, if sent.is_bound { NO_RANKS_BOUND } else { NO_RANKS })
     }
 
     /// A bid that a limit made.
@@ -162,6 +167,12 @@ impl Record {
         matches!(self.outcome, ACCEPTED | VOIDED | AUTOMATIC | VOIDED_AUTOMATIC | DROPPED)
     }
 
+    /// Whether an accepted bid is bound to the bidder's bids in other lots.
+    fn is_bound(&self) -> bool {
+        let bound = if self.extra < 0 { self.extra == NO_RANKS_BOUND } else { self.extra & BOUND != 0 };
+        bound && self.was_accepted()
+    }
+
     /// Drops an accepted bid of a turn or level.
     pub fn drop_out(&mut self) {
         assert_eq!(self.outcome, ACCEPTED, "only what was given is dropped");
@@ -199,7 +210,7 @@ impl Record {
             let ranks = Ranks {
                 rank: self.extra as u16,
                 award_rank: (self.extra >> 16) as u16,
-                tied: self.extra >> 32 != 0,
+                tied: self.extra >> 32 & 1 != 0,
             };
             let answer = BidAnswer {
                 lot,
@@ -207,7 +218,7 @@ impl Record {
                 price: self.price(rules),
                 price_scale: rules.price_scale,
                 seq: u64::from(self.seq),
-                ranks: (rules.rank && self.extra != NO_RANKS).then_some(ranks),
+                ranks: (rules.rank && self.extra >= 0).then_some(ranks),
                 max_next: self.max_next(),
             };
             return match self.outcome {
@@ -237,6 +248,7 @@ impl Record {
             price: (self.scale != NO_PRICE).then_some(Decimal { mantissa: self.mantissa, scale: self.scale }),
             at: self.at,
             outcome: self.outcome(lot, rules),
+            all_or_nothing: self.is_bound(),
         }
     }
 }
@@ -356,6 +368,7 @@ mod tests {
             at: LogTime(number as i64),
             bidder: Some(BidderNumber(3)),
             price: Some(Decimal { mantissa: 500, scale: 1 }),
+            is_bound: number == 9,
         }
     }
 
@@ -401,6 +414,12 @@ mod tests {
         let Outcome::Accepted(answer) = record.outcome(LotId(5), &rules) else { panic!("it was accepted") };
         assert_eq!(answer.price, Price(5_000));
         assert_eq!(answer.ranks, Some(Ranks { rank: 4, award_rank: 5, tied: true }));
+        assert!(record.decision(LotId(5), &rules).all_or_nothing);
         assert_eq!(record.key(), Some(Key { scoped: 10, body: 7 }));
+        for (number, is_bound) in [(9, true), (8, false)] {
+            let record = Record::hidden(&sent(number), 3, MaxNext::None);
+            let Outcome::Accepted(answer) = record.outcome(LotId(5), &rules) else { panic!("it was accepted") };
+            assert_eq!((answer.ranks, record.decision(LotId(5), &rules).all_or_nothing), (None, is_bound));
+        }
     }
 }

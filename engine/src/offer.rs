@@ -83,7 +83,7 @@ pub(crate) fn check(
         return check_live(lot, bidder.number, offer);
     }
     let price = match offer.price {
-        Some(price) if !offer.is_bound => price,
+        Some(price) if !offer.is_bound || rules.all_or_nothing => price,
         _ => return Err(Refusal::WrongAction),
     };
     let price = english::check_price(rules, price)?;
@@ -145,7 +145,7 @@ fn check_live(lot: &Lot, bidder: BidderNumber, offer: &Offer) -> Result<Taken, R
         }
         return Ok(Taken::Accept);
     }
-    if has_steps || offer.is_bound {
+    if has_steps || (offer.is_bound && !rules.all_or_nothing) {
         return Err(Refusal::WrongAction);
     }
     let Some(price) = offer.price else {

@@ -159,7 +159,7 @@ pub const RULES: &[RuleRow] = &[
     row("decision_s", RuleKind::Integer(1, 366 * DAY), None, ALL),
     row("outage_grace_s", RuleKind::Integer(0, DAY), Some("120"), ALL),
     row("max_view_age", RuleKind::Integer(0, 1_000_000), None, ALL),
-    row("all_or_nothing", RuleKind::Flag, Some("false"), &[Sealed]),
+    row("all_or_nothing", RuleKind::Flag, Some("false"), BIDDING),
     row("features", RuleKind::List, Some("[]"), BIDDING),
     required("features.id", RuleKind::Word(&[]), BIDDING),
     required("features.max", RuleKind::Fraction, BIDDING),

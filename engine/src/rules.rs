@@ -78,6 +78,8 @@ pub struct Rules {
     pub ladder: Option<Ladder>,
     /// The timetable of rounds.
     pub rounds: Option<Timetable>,
+    /// Whether a bid may be marked as bound to the bidder's bids in other lots.
+    pub all_or_nothing: bool,
     /// Weighted features: name and largest weight in millionths.
     pub features: Vec<(String, i64)>,
 }
@@ -340,8 +342,8 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     if spec.decision_s.is_some() && spec.award == AwardMode::Automatic {
         check.wrong("/decision_s", "nobody decides with award automatic", "no decision_s");
     }
-    if spec.all_or_nothing {
-        check.later("/all_or_nothing", "all_or_nothing", "false");
+    if spec.all_or_nothing && spec.award == AwardMode::Automatic {
+        check.wrong("/all_or_nothing", "only a buyer can weigh lots against each other", "false, or award manual");
     }
     let overtime = spec.overtime.as_ref().map(|sent| compile_overtime(check, sent));
     let features = compile_features(check, spec);
@@ -384,6 +386,7 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
         pricing: spec.sealed.map_or(SealedPricing::First, |sealed| sealed.pricing),
         ladder,
         rounds,
+        all_or_nothing: spec.all_or_nothing,
         features,
     })
 }
@@ -407,6 +410,7 @@ fn check_formats(check: &mut Check, spec: &RulesSpec) {
         ("visibility.adjustments", seen.adjustments),
         ("prebid", spec.prebid != Prebid::None),
         ("auto_bid", spec.auto_bid),
+        ("all_or_nothing", spec.all_or_nothing),
         ("features", !spec.features.is_empty()),
         ("max_weight_sum", spec.max_weight_sum.is_some()),
         ("dutch", spec.dutch.is_some()),
@@ -773,6 +777,7 @@ impl Rules {
             pricing: SealedPricing::First,
             ladder: None,
             rounds: None,
+            all_or_nothing: false,
             features: Vec::new(),
         }
     }

@@ -101,6 +101,7 @@ impl Lot {
                 at,
                 bidder: Some(*bidder),
                 price: Some(price.decimal(scale)),
+                is_bound: false,
             };
             let ranks = Ranks { rank: 0, award_rank: 0, tied: false };
             self.history.push(Record::automatic(&sent, seq, ranks, MaxNext::None));
@@ -117,6 +118,7 @@ impl Lot {
                 at,
                 bidder: Some(*bidder),
                 price: Some(price.decimal(scale)),
+                is_bound: false,
             };
             *self.history.get_mut(index) = Record::automatic(&sent, seq, ranks, max_next);
         }

@@ -433,7 +433,7 @@ fn wrong_rules_are_told_with_a_pointer_and_what_would_be_right() {
         ("weights=0.3", "/lots/0/rules/max_weight_sum"),
         ("features weights=1", "/lots/0/rules/max_weight_sum"),
         ("overtime=1/5 max_count=2 max_total=10", "/lots/0/rules/overtime/max_total_s"),
-        ("all_or_nothing", "/lots/0/rules/all_or_nothing"),
+        ("all_or_nothing award=automatic", "/lots/0/rules/all_or_nothing"),
         ("stagger=5", "/stagger_s"),
         ("gap=5", "/serial_gap_s"),
         ("anonymous", "/anonymous_to_buyer"),

@@ -505,3 +505,23 @@ fn overtime_of_scope_tender_extends_every_open_lot_under_its_own_caps() {
         ",
     );
 }
+
+#[test]
+fn a_bid_may_be_bound_where_the_rules_say_so() {
+    check(
+        "
+        tender format=sealed all_or_nothing
+        open A
+        bid A 500 bound                 -> ok
+        600s tick
+        lot                             -> order=A bound=1
+        ",
+    );
+    check(
+        "
+        tender format=sealed
+        open A
+        bid A 500 bound                 -> wrong_action
+        ",
+    );
+}

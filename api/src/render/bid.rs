@@ -91,6 +91,9 @@ pub struct BidLine {
     pub at: TimeText,
     /// Whether a limit made it.
     pub auto: bool,
+    /// True when the bidder wants all the lots it marked so, or none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_or_nothing: bool,
 }
 
 /// `max_next` and `max_next_unlimited`.
@@ -175,5 +178,6 @@ pub fn bid_line(lot: &Lot, decision: &Decision) -> BidLine {
         seq,
         at: TimeText(decision.at),
         auto: matches!(decision.outcome, Outcome::Automatic(_)),
+        all_or_nothing: decision.all_or_nothing,
     }
 }

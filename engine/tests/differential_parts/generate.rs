@@ -20,7 +20,7 @@ const LIVE_TENDERS: usize = 3;
 const ANONYMOUS: bool = false;
 
 /// Whether the engine takes bids bound together.
-const ALL_OR_NOTHING: bool = false;
+const ALL_OR_NOTHING: bool = true;
 
 pub struct Generator {
     random: Random,

@@ -556,6 +556,7 @@ impl Play {
                 "pays" => result.pays.map_or("none".into(), cut),
                 "low" => result.abnormally_low.to_string(),
                 "reserve_met" => lot.reserve_met().map_or("none".into(), |met| met.to_string()),
+                "bound" => lot.decisions().filter(|decision| decision.all_or_nothing).count().to_string(),
                 "history" => {
                     let lines = lot.decisions().map(|decision| match decision.outcome {
                         Outcome::Accepted(_) => "accepted",
