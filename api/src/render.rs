@@ -6,7 +6,10 @@ mod event;
 mod result;
 mod state;
 
-pub use bid::{BidBodyAnswer, BidLine, BidStatus, Refusal, bid_answer, bid_line, max_next, refusal};
+pub use bid::{
+    BidBodyAnswer, BidLine, BidStatus, LimitBody, LimitStatus, Refusal, bid_answer, bid_line, limit_answer,
+    max_next, refusal,
+};
 pub use event::{EventBody, UpdateBody, actors, events, set, update};
 pub use result::{RankedBody, ResultBody, result};
 pub use state::{BoardRow, LeadBody, SnapBody, StateBody, You, YouBody, snap, state, you};

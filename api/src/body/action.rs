@@ -1,6 +1,6 @@
 //! The bodies of actions: admissions, bids, limits, awards, and everything that carries a reason.
 
-use engine::{AdjustmentSpec, FeatureValue, TenderId};
+use engine::{Action, AdjustmentSpec, FeatureValue, LotId, TenderId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -143,6 +143,21 @@ pub struct BidBody {
     pub all_or_nothing: Option<bool>,
 }
 
+impl BidBody {
+    /// The command that it is, whatever door it came through.
+    pub fn action(&self, lot: LotId) -> Action {
+        Action::Bid {
+            lot,
+            price: self.price.map(|price| price.0),
+            confirm: self.confirm,
+            expires_at: self.expires_at.map(|at| at.0),
+            seen_seq: self.seen_seq,
+            auto_limit: self.auto_limit.map(|limit| limit.0),
+            all_or_nothing: self.all_or_nothing,
+        }
+    }
+}
+
 /// A secret limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -157,6 +172,13 @@ pub struct AutoBidBody {
 pub struct AcceptBody {
     /// The step or level that was seen.
     pub step: u64,
+}
+
+impl AcceptBody {
+    /// The command that it is, whatever door it came through.
+    pub fn action(&self, lot: LotId) -> Action {
+        Action::Accept { lot, step: self.step }
+    }
 }
 
 /// An award, or the rejection of a bidder after the close.

@@ -303,14 +303,22 @@ impl Refused {
 pub(super) fn recorded(reply: Option<&Reply>, cid: &str) -> Value {
     let told = match reply {
         None => json!({ "status": "unknown" }),
-        Some(reply) => match (render::bid_answer(reply), &reply.answer) {
-            (Some(answer), _) => json!(answer),
-            (None, Answer::Refused(refused)) => json!(Refused::of(refused)),
-            (None, _) => json!({ "code": "internal" }),
+        Some(reply) => match &reply.answer {
+            Answer::Refused(refused) => json!(Refused::of(refused)),
+            Answer::Internal => json!({ "code": "internal" }),
+            _ => match (render::bid_answer(reply), render::limit_answer(reply)) {
+                (Some(answer), _) => json!(answer),
+                (None, limit) => json!(limit),
+            },
         },
     };
+    let is_taken = reply.is_some_and(|reply| !matches!(reply.answer, Answer::Refused(_) | Answer::Internal));
     let Value::Object(mut told) = told else { unreachable!("what is told is an object") };
-    told.entry("status").or_insert_with(|| "refused".into());
+    // Of a withdrawal or a limit too the question is only whether it was taken.
+    let known = if is_taken { "accepted" } else { "refused" };
+    if reply.is_some() {
+        told.insert("status".into(), known.into());
+    }
     if let Some(reply) = reply {
         told.insert("at".into(), json!(TimeText(reply.at)));
     }

@@ -459,16 +459,7 @@ impl Connection {
 
     fn place(&mut self, re: u64, place: BidPlace, stamp: Stamp) -> Answered {
         let BidPlace { lot, cid, body } = place;
-        let action = Action::Bid {
-            lot,
-            price: body.price.map(|price| price.0),
-            confirm: body.confirm,
-            expires_at: body.expires_at.map(|at| at.0),
-            seen_seq: body.seen_seq,
-            auto_limit: body.auto_limit.map(|limit| limit.0),
-            all_or_nothing: body.all_or_nothing,
-        };
-        self.submit(re, lot, cid, action, stamp)
+        self.submit(re, lot, cid, body.action(lot), stamp)
     }
 
     fn accept(&mut self, re: u64, accept: BidAccept, stamp: Stamp) -> Answered {

@@ -53,6 +53,44 @@ pub enum BidStatus {
     Withdrawn,
 }
 
+/// A limit that was left or taken back, as PUT and DELETE `/v1/lots/{lot}/auto-bid` answer it. The limit itself is in
+/// the reader's own `you.auto_limit` and nowhere else.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LimitBody {
+    /// The lot.
+    pub lot: IdText,
+    /// Whether there is a limit now.
+    pub status: LimitStatus,
+    /// The step at which the lot stands.
+    pub seq: u64,
+    /// The leader's stamp.
+    pub at: TimeText,
+    /// The shown rank after it; left out without a standing bid, and where the rules hide ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u16>,
+    /// Whether another standing bid has the same effective price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tied: Option<bool>,
+    /// The highest price that would be accepted next; null when none would be, or when there is no upper limit.
+    pub max_next: Option<DecimalText>,
+    /// True when there is no upper limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub max_next_unlimited: bool,
+    /// Whether the standing bid leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<bool>,
+}
+
+/// What became of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitStatus {
+    /// It is there.
+    Set,
+    /// There is none any more.
+    Deleted,
+}
+
 /// What a bidder needs for the next try, with every refusal of a bid, accept or limit.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Refusal {
@@ -140,6 +178,23 @@ pub fn bid_answer(reply: &Reply) -> Option<BidBodyAnswer> {
         max_next,
         max_next_unlimited,
         lead: bid.ranks.map(engine::Ranks::lead),
+    })
+}
+
+/// The answer to a limit; none for any other reply.
+pub fn limit_answer(reply: &Reply) -> Option<LimitBody> {
+    let Answer::Limit(limit) = &reply.answer else { return None };
+    let (max_next, max_next_unlimited) = max_next(limit.max_next, limit.price_scale);
+    Some(LimitBody {
+        lot: IdText(limit.lot.0),
+        status: if limit.is_set { LimitStatus::Set } else { LimitStatus::Deleted },
+        seq: limit.seq,
+        at: TimeText(reply.at),
+        rank: limit.ranks.map(|ranks| ranks.rank),
+        tied: limit.ranks.map(|ranks| ranks.tied),
+        max_next,
+        max_next_unlimited,
+        lead: limit.ranks.map(engine::Ranks::lead),
     })
 }
 

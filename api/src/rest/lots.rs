@@ -9,7 +9,8 @@ use axum::http::{Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::{
-    Action, Answer, BidderRef, Decision, Lot, LotStage, Reader, Refusal, RequestId, Sight, Tender, sight,
+    Action, Answer, BidderRef, Decision, Key, Lot, LotId, LotStage, Reader, Refusal, RequestId, Sight, Tender,
+    sight,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,7 +19,7 @@ use super::call::{Call, json as json_response, raw_json};
 use super::lists::{Page, Position};
 use super::problem::{Code, Problem};
 use super::routes::Op;
-use crate::body::{AwardBody, BidBody, ReasonBody};
+use crate::body::{AcceptBody, AutoBidBody, AwardBody, BidBody, ReasonBody};
 use crate::feed::Missed;
 use crate::render::{self, Audience};
 use crate::text;
@@ -42,7 +43,8 @@ pub async fn answer(call: Call<'_>) -> Answered {
     call.check_query()?;
     match call.route.op {
         Op::Lot => get(call).await,
-        Op::PlaceBid => place_bid(call).await,
+        Op::PlaceBid | Op::Accept => place_bid(call).await,
+        Op::SetAutoBid | Op::DropAutoBid => auto_bid(call).await,
         Op::Bids => bids(call).await,
         Op::Void => void(call).await,
         Op::Events => events(call).await,
@@ -99,20 +101,32 @@ fn names(tags: &HeaderValue, etag: &str) -> bool {
 
 async fn place_bid(mut call: Call<'_>) -> Answered {
     let lot = call.lot()?;
-    let body: BidBody = call.read()?;
-    let action = Action::Bid {
-        lot,
-        price: body.price.map(|price| price.0),
-        confirm: body.confirm,
-        expires_at: body.expires_at.map(|time| time.0),
-        seen_seq: body.seen_seq,
-        auto_limit: body.auto_limit.map(|limit| limit.0),
-        all_or_nothing: body.all_or_nothing,
+    let action = match call.route.op {
+        Op::Accept => call.read::<AcceptBody>()?.action(lot),
+        _ => call.read::<BidBody>()?.action(lot),
     };
-    let organisation = call.member().organisation;
-    let key = call.key.as_deref().map(|text| crate::key::of_lot(organisation, lot, text, &action));
+    let key = lot_key(&call, lot, &action);
     let reply = call.submit(action, key).await?;
     let answer = render::bid_answer(&reply).ok_or_else(|| Code::Internal.problem(super::problem::GENERIC))?;
+    Ok(call.decided(&answer, reply.replayed))
+}
+
+/// Bids, accepts and limits of an organisation have one space of keys in a lot, shared with the feed's `cid`.
+fn lot_key(call: &Call<'_>, lot: LotId, action: &Action) -> Option<Key> {
+    let organisation = call.member().organisation;
+    call.key.as_deref().map(|text| crate::key::of_lot(organisation, lot, text, action))
+}
+
+async fn auto_bid(mut call: Call<'_>) -> Answered {
+    let lot = call.lot()?;
+    let limit = match call.route.op {
+        Op::SetAutoBid => Some(call.read::<AutoBidBody>()?.limit.0),
+        _ => None,
+    };
+    let action = Action::AutoBid { lot, limit };
+    let key = lot_key(&call, lot, &action);
+    let reply = call.submit(action, key).await?;
+    let answer = render::limit_answer(&reply).ok_or_else(|| Code::Internal.problem(super::problem::GENERIC))?;
     Ok(call.decided(&answer, reply.replayed))
 }
 

@@ -152,6 +152,7 @@ pub fn router(app: Arc<App>) -> Router {
             let filter = match route.verb {
                 Verb::Get => MethodFilter::GET,
                 Verb::Post => MethodFilter::POST,
+                Verb::Put => MethodFilter::PUT,
                 Verb::Patch => MethodFilter::PATCH,
                 Verb::Delete => MethodFilter::DELETE,
             };
@@ -320,9 +321,11 @@ async fn answer(
         Op::Publish | Op::Start | Op::Pause | Op::Resume | Op::Cancel | Op::Extend => tenders::answer(call).await,
         Op::Bidders | Op::Admit | Op::Disqualify | Op::Join => tenders::answer(call).await,
         Op::Lot | Op::PlaceBid | Op::Bids | Op::Void | Op::Events | Op::Result => lots::answer(call).await,
+        Op::Accept | Op::SetAutoBid | Op::DropAutoBid => lots::answer(call).await,
         Op::Award | Op::RejectAward => lots::answer(call).await,
         Op::Time => Ok(call.ok(&serde_json::json!({ "now": time_text(app.node.now()) }))),
         Op::Rules => Ok(call.ok(&crate::rest::schema::rules())),
+        Op::RuleTemplates => Ok(call.ok(&crate::rest::schema::rule_templates())),
         Op::OpenApi => Ok(openapi::response()),
     }
 }

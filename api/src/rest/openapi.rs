@@ -99,6 +99,7 @@ fn components() -> ComponentsBuilder {
     add::<schema::Events>(&mut schemas);
     add::<schema::Time>(&mut schemas);
     add::<schema::Rules>(&mut schemas);
+    add::<schema::RuleTemplates>(&mut schemas);
     add::<schema::Problem>(&mut schemas);
     add::<body::TenderBody>(&mut schemas);
     add::<body::EmptyBody>(&mut schemas);
@@ -106,9 +107,12 @@ fn components() -> ComponentsBuilder {
     add::<body::ExtendBody>(&mut schemas);
     add::<body::AdmitBody>(&mut schemas);
     add::<body::BidBody>(&mut schemas);
+    add::<body::AcceptBody>(&mut schemas);
+    add::<body::AutoBidBody>(&mut schemas);
     add::<body::AwardBody>(&mut schemas);
     add::<render::SnapBody>(&mut schemas);
     add::<render::BidBodyAnswer>(&mut schemas);
+    add::<render::LimitBody>(&mut schemas);
     add::<render::ResultBody>(&mut schemas);
     ComponentsBuilder::new().schemas_from_iter(schemas)
 }
@@ -150,6 +154,7 @@ fn method(verb: Verb) -> HttpMethod {
     match verb {
         Verb::Get => HttpMethod::Get,
         Verb::Post => HttpMethod::Post,
+        Verb::Put => HttpMethod::Put,
         Verb::Patch => HttpMethod::Patch,
         Verb::Delete => HttpMethod::Delete,
     }
@@ -160,6 +165,7 @@ fn component(name: &'static str) -> &'static str {
     match name {
         "Snap" => "SnapBody",
         "Bid" => "BidBodyAnswer",
+        "Limit" => "LimitBody",
         "LotResult" => "ResultBody",
         other => other,
     }

@@ -35,6 +35,9 @@ pub enum Op {
     Join,
     Lot,
     PlaceBid,
+    Accept,
+    SetAutoBid,
+    DropAutoBid,
     Bids,
     Void,
     Events,
@@ -43,6 +46,7 @@ pub enum Op {
     RejectAward,
     Time,
     Rules,
+    RuleTemplates,
     OpenApi,
 }
 
@@ -52,6 +56,7 @@ pub enum Op {
 pub enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -62,6 +67,7 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -195,7 +201,7 @@ const LIST: &[&str] = &["limit", "cursor"];
 pub const ROUTES: &[Route] = {
     use KeyUse::{None as NoKey, Optional as MayKey, Required as MustKey};
     use Policy::{Admin, Buyer, BuyerTrader, Member, Open, Public, Trader};
-    use Verb::{Delete, Get, Patch, Post};
+    use Verb::{Delete, Get, Patch, Post, Put};
     #[allow(clippy::too_many_arguments)] // One a column.
     const fn route(
         op: Op, verb: Verb, path: &'static str, policy: Policy, key: KeyUse, body: Option<&'static str>,
@@ -230,6 +236,9 @@ pub const ROUTES: &[Route] = {
         route(Op::Join, Post, "/v1/tenders/{tender}/join", Trader, MayKey, Some("EmptyBody"), (200, Some("Bidder")), &[404, 409, 422], &[], "Accepts the terms of an invitation, or joins an open tender."),
         route(Op::Lot, Get, "/v1/lots/{lot}", Public, NoKey, None, (200, Some("Snap")), &[404], &[], "The lot as the reader may see it; the same as the feed's `snap`."),
         route(Op::PlaceBid, Post, "/v1/lots/{lot}/bids", Trader, MustKey, Some("BidBody"), (201, Some("Bid")), &[404, 409, 422], &[], "Places a bid."),
+        route(Op::Accept, Post, "/v1/lots/{lot}/accept", Trader, MustKey, Some("AcceptBody"), (201, Some("Bid")), &[404, 409, 422], &[], "Accepts the current step of a dutch lot, or the current level of a japanese one."),
+        route(Op::SetAutoBid, Put, "/v1/lots/{lot}/auto-bid", Trader, MayKey, Some("AutoBidBody"), (200, Some("Limit")), &[404, 409, 422], &[], "Leaves or replaces the own secret limit."),
+        route(Op::DropAutoBid, Delete, "/v1/lots/{lot}/auto-bid", Trader, MayKey, None, (200, Some("Limit")), &[404, 409, 422], &[], "Takes the own secret limit back."),
         route(Op::Bids, Get, "/v1/lots/{lot}/bids", Member, NoKey, None, (200, Some("Bids")), &[404], LIST, "The decisions about bids, newest first: all for the buyer, the own for a bidder."),
         route(Op::Void, Post, "/v1/lots/{lot}/bids/{bid}/void", Trader, MustKey, Some("ReasonBody"), (200, Some("Voided")), &[404, 409, 422], &[], "Takes a standing bid out."),
         route(Op::Events, Get, "/v1/lots/{lot}/events", Public, NoKey, None, (200, Some("Events")), &[404], &["after", "limit", "wait"], "The steps after `after`; waits up to `wait` seconds for the first."),
@@ -238,6 +247,7 @@ pub const ROUTES: &[Route] = {
         route(Op::RejectAward, Post, "/v1/lots/{lot}/award/reject", Trader, MustKey, Some("AwardBody"), (200, Some("Award")), &[404, 409, 422], &[], "Passes a bidder by; the next stands up."),
         route(Op::Time, Get, "/v1/time", Open, NoKey, None, (200, Some("Time")), &[], &[], "The leader's time."),
         route(Op::Rules, Get, "/v1/rules", Open, NoKey, None, (200, Some("Rules")), &[], &[], "The table of all rules."),
+        route(Op::RuleTemplates, Get, "/v1/rule-templates", Open, NoKey, None, (200, Some("RuleTemplates")), &[], &[], "Ready sets of rules, each with where it is used."),
         route(Op::OpenApi, Get, "/v1/openapi.json", Open, NoKey, None, (200, None), &[], &[], "This document."),
     ]
 };
@@ -290,6 +300,9 @@ mod tests {
             "Join ?++-++-++-",
             "Lot ++++++++++",
             "PlaceBid ?++-++-++-",
+            "Accept ?++-++-++-",
+            "SetAutoBid ?++-++-++-",
+            "DropAutoBid ?++-++-++-",
             "Bids ?+++++++++",
             "Void ?++-++-++-",
             "Events ++++++++++",
@@ -298,6 +311,7 @@ mod tests {
             "RejectAward ?++-++-++-",
             "Time ++++++++++",
             "Rules ++++++++++",
+            "RuleTemplates ++++++++++",
             "OpenApi ++++++++++",
         ];
         assert_eq!(table, expected);
@@ -313,9 +327,10 @@ mod tests {
     }
 
     #[test]
-    fn only_posts_take_keys() {
+    fn only_posts_and_limits_take_keys() {
         for route in ROUTES {
-            assert_eq!(route.key != KeyUse::None, route.verb == Verb::Post, "{:?}", route.op);
+            let takes = route.verb == Verb::Post || matches!(route.op, Op::SetAutoBid | Op::DropAutoBid);
+            assert_eq!(route.key != KeyUse::None, takes, "{:?}", route.op);
         }
     }
 }

@@ -374,6 +374,26 @@ pub struct RuleLine {
     pub words: Option<Vec<String>>,
 }
 
+/// Ready sets of rules.
+#[derive(Serialize, ToSchema)]
+pub struct RuleTemplates {
+    /// The sets.
+    pub templates: Vec<RuleTemplateLine>,
+}
+
+/// A ready set of rules.
+#[derive(Serialize, ToSchema)]
+pub struct RuleTemplateLine {
+    /// Its stable name.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// Where it is used, in one sentence.
+    pub used: String,
+    /// The rules, to be put into a lot as they are; prices in them are examples.
+    pub rules: crate::body::RulesBody,
+}
+
 /// Where in a request something is wrong.
 #[derive(Serialize, ToSchema)]
 pub struct Fault {
@@ -468,6 +488,17 @@ pub fn rules() -> Value {
         value
     });
     json!({ "rules": rows.collect::<Vec<Value>>() })
+}
+
+/// The ready sets of rules as they are served.
+pub fn rule_templates() -> RuleTemplates {
+    let line = |template: &engine::RuleTemplate| RuleTemplateLine {
+        name: template.name.to_owned(),
+        title: template.title.to_owned(),
+        used: template.used.to_owned(),
+        rules: crate::body::RulesBody::from_spec(&template.rules()),
+    };
+    RuleTemplates { templates: engine::RULE_TEMPLATES.iter().map(line).collect() }
 }
 
 #[cfg(test)]

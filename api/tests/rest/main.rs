@@ -5,6 +5,7 @@ mod support;
 
 mod accounts;
 mod auction;
+mod doors;
 mod refusals;
 mod slow;
 mod tenants;

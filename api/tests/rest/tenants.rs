@@ -25,6 +25,8 @@ fn body(route: &Route, organisation: &str) -> Option<Value> {
         Op::Extend => json!({ "seconds": 60, "reason": "x" }),
         Op::Admit => json!({ "organisation": organisation }),
         Op::PlaceBid => json!({ "price": "500.00" }),
+        Op::Accept => json!({ "step": 0 }),
+        Op::SetAutoBid => json!({ "limit": "400.00" }),
         Op::Award | Op::RejectAward => json!({ "bidder": 1, "reason": "x" }),
         Op::Pause | Op::Resume | Op::Cancel | Op::Disqualify | Op::Void => json!({ "reason": "x" }),
         Op::Publish | Op::Start | Op::Join => json!({}),
@@ -37,6 +39,7 @@ async fn call(client: &Client, route: &Route, path: &str, organisation: &str) ->
     let method = match route.verb {
         Verb::Get => Method::GET,
         Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
         Verb::Patch => Method::PATCH,
         Verb::Delete => Method::DELETE,
     };

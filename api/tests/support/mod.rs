@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Every test binary uses its own part of it.
 
 pub mod contract;
+pub mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -204,6 +205,11 @@ impl Client {
     /// POST with this key.
     pub async fn post_with_key(&self, path: &str, body: &Value, key: &str) -> Answer {
         self.request(Method::POST, path, Some(body.to_string()), &[("idempotency-key", key)]).await
+    }
+
+    /// PUT with this key.
+    pub async fn put_with_key(&self, path: &str, body: &Value, key: &str) -> Answer {
+        self.request(Method::PUT, path, Some(body.to_string()), &[("idempotency-key", key)]).await
     }
 
     /// POST without a key.
