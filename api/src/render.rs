@@ -58,7 +58,7 @@ impl Audience {
     pub fn of(sight: &Sight) -> Self {
         let buyer = sight.reader == Reader::Buyer;
         Self {
-            numbers: buyer || sight.board,
+            numbers: sight.numbers && (buyer || sight.board),
             lead: sight.lead,
             lead_bidder: sight.lead_bidder,
             board: sight.board,

@@ -321,7 +321,7 @@ pub struct VoidAnswer {
     pub lot: LotId,
     /// The bid.
     pub bid: RequestId,
-    /// Whose it was.
+    /// Whose it was; [`BidderNumber::NONE`] before numbers are drawn.
     pub bidder: BidderNumber,
     /// Its price.
     pub price: Price,

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use wincode::{SchemaRead, SchemaWrite};
 
 use crate::adjust::{Adjust, Effective};
+use crate::tender::permuted;
 use crate::{BidderNumber, LogTime, Price, Ranks, TieRank};
 
 /// What a lot keeps of a bidder that ever had a bid accepted.
@@ -99,6 +100,13 @@ impl Book {
             self.adjusts.resize(index + 1, Adjust::NONE);
         }
         self.adjusts[index] = adjust;
+    }
+
+    /// Gives bidders the numbers that were drawn, before anything stands; `moves` has the new index by the old one.
+    pub fn renumber(&mut self, moves: &[usize]) {
+        assert!(self.order.is_empty(), "numbers are drawn before anything stands");
+        self.slots = permuted(std::mem::take(&mut self.slots), moves, Some(Slot::default()));
+        self.adjusts = permuted(std::mem::take(&mut self.adjusts), moves, Some(Adjust::NONE));
     }
 
     /// Takes the adjustments out.

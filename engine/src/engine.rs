@@ -185,18 +185,26 @@ impl Engine {
 
     /// What a command that panicked once comes to: no effect, not even of time.
     fn pass(&mut self, envelope: &Envelope, action: &Action) -> Reply {
+        let outcome = self.nothing(action);
+        self.answer(envelope, outcome)
+    }
+
+    /// A command without effect, known under its key.
+    fn nothing(&self, action: &Action) -> Outcome {
         let keep =
             subject(action).and_then(|tender| self.find(tender)).map_or(Place::NOWHERE, |place| place as u32);
-        self.answer(envelope, Outcome { answer: Answer::Internal, keep: Some(keep) })
+        Outcome { answer: Answer::Internal, keep: Some(keep) }
     }
 
     fn decide(&mut self, command: &Command, ahead: Ahead, sink: &mut impl Sink) -> Reply {
         let envelope = &command.envelope;
         self.now = envelope.at;
+        // The salt of a command with a secret is sealed with it: once the key is gone a replay would draw otherwise.
+        let salt = command.secret.is_none().then_some(envelope.salt);
         if let Action::Takeover { planned: false } = command.action {
-            self.interruption(envelope.at, sink);
+            self.interruption(envelope.at, salt, sink);
         }
-        self.handle_due(envelope.at, sink);
+        self.handle_due(envelope.at, salt, sink);
         if let Some(key) = envelope.key
             && let Some(recall) = self.recall(key)
         {
@@ -207,7 +215,7 @@ impl Engine {
         }
         let outcome = self.act(command, ahead, sink);
         // What a command made due at its own stamp happens with it: a serial lot without a gap.
-        self.handle_due(envelope.at, sink);
+        self.handle_due(envelope.at, salt, sink);
         self.answer(envelope, outcome)
     }
 
@@ -216,6 +224,10 @@ impl Engine {
         let Command { envelope, action, secret } = command;
         let Envelope { at, organisation, request, .. } = *envelope;
         match action {
+            // What it offered was destroyed with its organisation's key; the log hands over an empty person instead.
+            Action::Bid { .. } | Action::AutoBid { .. } if matches!(secret, Some(Secret::Person { .. })) => {
+                self.nothing(action)
+            }
             Action::Tick | Action::Takeover { .. } | Action::Skip { .. } => {
                 Outcome { answer: Answer::Done, keep: None }
             }
@@ -368,9 +380,9 @@ impl Engine {
     }
 
     /// Handles the deadlines due at `at` or before, in order, each at its own time.
-    fn handle_due(&mut self, at: LogTime, sink: &mut impl Sink) {
+    fn handle_due(&mut self, at: LogTime, salt: Option<[u8; 16]>, sink: &mut impl Sink) {
         while let Some(due) = self.deadlines.first().filter(|due| due.at <= at) {
-            let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+            let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at, salt };
             let tender = &mut self.tenders[due.tender as usize];
             match due.lot {
                 0 => tender.open(&mut flow),
@@ -380,15 +392,15 @@ impl Engine {
     }
 
     /// Nobody served until `at`: openings keep their time, but no lot ends by a time in which nobody could bid.
-    fn interruption(&mut self, at: LogTime, sink: &mut impl Sink) {
+    fn interruption(&mut self, at: LogTime, salt: Option<[u8; 16]>, sink: &mut impl Sink) {
         let mut ended = Vec::new();
         while let Some(due) = self.deadlines.first().filter(|due| due.at <= at) {
             if due.lot == 0 {
-                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at, salt };
                 self.tenders[due.tender as usize].open(&mut flow);
             } else if self.tenders[due.tender as usize].lots[usize::from(due.lot) - 1].stage != LotStage::Open {
                 // Openings and decisions keep their own time.
-                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at };
+                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: due.at, salt };
                 self.tenders[due.tender as usize].due(usize::from(due.lot) - 1, &mut flow);
             } else {
                 self.deadlines.clear(due.clock);
@@ -398,7 +410,7 @@ impl Engine {
         for (tender, lot) in ended {
             self.tenders[tender as usize].set_end(lot, &mut self.deadlines);
         }
-        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at };
+        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at, salt };
         for tender in &mut self.tenders {
             tender.outage(&mut flow);
         }
@@ -466,7 +478,7 @@ impl Engine {
         if envelope.organisation != tender.buyer {
             return Outcome::kept(place, Err(Refusal::NotOwner));
         }
-        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+        let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at, salt: Some(envelope.salt) };
         let decided = act(tender, usize::from(number) - 1, &mut flow);
         Outcome::kept(place, decided)
     }
@@ -491,6 +503,10 @@ impl Engine {
             // Somebody who is a bidder stays one, and lots that were published stay where they are.
             tender.published_at?;
             let bidder = tender.bidders.get(usize::from(ahead.bidder))?;
+            // It has another place if the batch opened the tender and numbers were drawn.
+            if bidder.organisation != envelope.organisation {
+                return None;
+            }
             let lot = usize::from(offer.lot.number()).checked_sub(1).filter(|lot| *lot < tender.lots.len())?;
             Some((ahead.tender as usize, lot, Some(*bidder)))
         });
@@ -511,7 +527,8 @@ impl Engine {
         let checked = offer::check(tender, lot, bidder.as_ref(), envelope, offer);
         let (index, answer) = match (checked, bidder) {
             (Ok(taken), Some(bidder)) => {
-                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+                let mut flow =
+                    Flow { deadlines: &mut self.deadlines, sink, at: envelope.at, salt: Some(envelope.salt) };
                 match taken {
                     Taken::Bid(price, None) if tender.lots[lot].live.is_none() => {
                         offer::take_plain(tender, lot, bidder, price, &sent, &mut flow)
@@ -564,7 +581,8 @@ impl Engine {
                     price: None,
                     is_bound: false,
                 };
-                let mut flow = Flow { deadlines: &mut self.deadlines, sink, at: envelope.at };
+                let mut flow =
+                    Flow { deadlines: &mut self.deadlines, sink, at: envelope.at, salt: Some(envelope.salt) };
                 offer::take_limit(tender, lot, bidder, limit, &sent, &mut flow)
             }
             Err(refusal) => {

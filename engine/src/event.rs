@@ -131,8 +131,8 @@ pub enum Event {
     },
     /// A bidder was taken out of the tender.
     Disqualified {
-        /// Who.
-        bidder: BidderNumber,
+        /// Who; none before numbers are drawn.
+        bidder: Option<BidderNumber>,
     },
     /// It takes no more bids.
     Closed,

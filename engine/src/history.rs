@@ -162,6 +162,13 @@ impl Record {
         (self.bidder != 0).then_some(BidderNumber(self.bidder))
     }
 
+    /// Gives its bidder the number that was drawn; `moves` has the new index by the old one.
+    pub fn renumber(&mut self, moves: &[usize]) {
+        if let Some(bidder) = self.bidder() {
+            self.bidder = BidderNumber::from_index(moves[bidder.index()]).0;
+        }
+    }
+
     /// Whether it was accepted, whatever came later.
     pub fn was_accepted(&self) -> bool {
         matches!(self.outcome, ACCEPTED | VOIDED | AUTOMATIC | VOIDED_AUTOMATIC | DROPPED)

@@ -83,6 +83,9 @@ impl LotId {
 pub struct BidderNumber(pub u16);
 
 impl BidderNumber {
+    /// The number of who has none yet; it belongs to nobody.
+    pub const NONE: Self = Self(0);
+
     /// The dense index of this bidder inside its tender.
     pub const fn index(self) -> usize {
         self.0 as usize - 1

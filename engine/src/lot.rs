@@ -8,6 +8,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use crate::book::{Book, Slot};
 use crate::history::{History, Record};
 use crate::live::{ALL_SHOWN, Live, Phase};
+use crate::tender::permuted;
 use crate::{
     Answer, Bidder, BidderNumber, BidderStatus, Changed, Decision, Event, ExtendReason, Format, LogTime,
     LotAnswer, LotId, LotStage, MaxNext, Outcome, Price, Ranks, Refusal, Refused, RequestId, Rules, english,
@@ -194,6 +195,19 @@ impl Lot {
             arrivals: 0,
             offset_ms: 0,
             is_touched: false,
+        }
+    }
+
+    /// Gives bidders the numbers that were drawn, before the lot opens; `moves` has the new index by the old one.
+    pub(crate) fn renumber(&mut self, moves: &[usize]) {
+        assert_eq!(self.stage, LotStage::Pending, "numbers are drawn before a lot opens");
+        self.book.renumber(moves);
+        if let Some(live) = self.live.as_deref_mut() {
+            live.hidden = permuted(std::mem::take(&mut live.hidden), moves, Some(None));
+            live.limits = permuted(std::mem::take(&mut live.limits), moves, Some(None));
+        }
+        for index in 0..self.history.len() {
+            self.history.get_mut(index).renumber(moves);
         }
     }
 

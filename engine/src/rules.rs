@@ -241,9 +241,6 @@ pub(crate) fn compile_tender(spec: &TenderSpec) -> Result<Vec<Rules>, Vec<RuleEr
     if spec.serial_gap_s != 0 && spec.lot_mode != LotMode::Serial {
         check.wrong("/serial_gap_s", "belongs to lot_mode serial", "0");
     }
-    if spec.anonymous_to_buyer {
-        check.later("/anonymous_to_buyer", "anonymous_to_buyer", "false");
-    }
     if spec.lots.is_empty() || spec.lots.len() > LOTS_MAX {
         check.wrong("/lots", "has no lots, or too many", &format!("1 to {LOTS_MAX} lots"));
     }
@@ -664,11 +661,6 @@ impl Check {
             let pointer = format!("{}{pointer}", self.at);
             self.errors.push(RuleError { pointer, detail: detail.to_owned(), valid: valid.to_owned() });
         }
-    }
-
-    /// Something that the contract knows and this version does not decide.
-    fn later(&mut self, pointer: &str, what: &str, valid: &str) {
-        self.wrong(pointer, &format!("{what} is not offered by this version"), valid);
     }
 
     fn seconds(&mut self, pointer: &str, value: i64) {

@@ -22,6 +22,8 @@ pub enum Reader {
 pub struct Sight {
     /// Who reads.
     pub reader: Reader,
+    /// Numbers of bidders at all, the own one included: false before they are drawn.
+    pub numbers: bool,
     /// The lead's price.
     pub lead: bool,
     /// The number of the lead's bidder.
@@ -59,7 +61,7 @@ impl Sight {
 
     /// Whether the reader may see which bidder (by number) an event is about.
     pub fn names(&self, bidder: BidderNumber) -> bool {
-        self.board || self.reader == Reader::Buyer || self.own() == Some(bidder)
+        self.numbers && (self.board || self.reader == Reader::Buyer || self.own() == Some(bidder))
     }
 
     /// Whether the reader may see the price of a bid of `bidder`; `lead`: whether the bid became the lead.
@@ -92,6 +94,7 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
     match reader {
         Reader::Buyer => Some(Sight {
             reader,
+            numbers: tender.is_numbered(),
             lead: true,
             lead_bidder: true,
             board: true,
@@ -99,9 +102,9 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
             bidder_count: true,
             reserve: true,
             reasons: true,
-            organisations: tender.opened(),
+            organisations: tender.shows_names(),
             winning_price: true,
-            winner: awarded,
+            winner: awarded && tender.shows_names(),
             ranking: true,
             decisions: true,
         }),
@@ -113,6 +116,7 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
             };
             Some(Sight {
                 reader,
+                numbers: tender.is_numbered(),
                 lead,
                 lead_bidder: lead && rules.board,
                 board: rules.board,
@@ -131,6 +135,7 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
             let lead = rules.lead == LeadVisibility::Always;
             Some(Sight {
                 reader,
+                numbers: tender.is_numbered(),
                 lead,
                 lead_bidder: false,
                 board: false,

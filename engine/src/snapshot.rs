@@ -76,6 +76,9 @@ enum Part {
     /// What the lot before keeps beside its book.
     #[wincode(tag = 11)]
     Live(Box<Live>),
+    /// The salt of its publication; of a tender that will draw numbers, behind its specification.
+    #[wincode(tag = 12)]
+    Salt([u8; 16]),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
@@ -325,9 +328,10 @@ fn tender_parts(tender: &Tender) -> impl Iterator<Item = Part> + '_ {
     }));
     let changed = tender.changed.iter().map(|spec| Part::Changed(spec.clone()));
     let bidders = (!tender.bidders.is_empty()).then(|| Part::Bidders(tender.bidders.clone()));
+    let salt = (tender.salt != [0; 16]).then_some(Part::Salt(tender.salt));
     let kept = bounded(&tender.kept).map(Part::Kept);
     let admissions = tender.admissions.chunks(ADMISSIONS_MAX).map(|some| Part::Admissions(some.to_vec()));
-    std::iter::once(head).chain(changed).chain(bidders).chain(admissions).chain(kept)
+    std::iter::once(head).chain(changed).chain(salt).chain(bidders).chain(admissions).chain(kept)
 }
 
 /// A lot and all that belongs to it, and whether each part is secret.
@@ -378,6 +382,7 @@ fn restore_part(tender: &mut Tender, part: Part, lots: &mut usize) -> Result<(),
             by_organisation.sort_unstable();
             (tender.bidders, tender.by_organisation) = (bidders, by_organisation);
         }
+        Part::Salt(salt) => tender.salt = salt,
         Part::Kept(kept) => tender.kept.extend(kept),
         Part::Admissions(admissions) => tender.restore_admissions(admissions).map_err(Broken)?,
         Part::LotV1(part) => return restore_part(tender, Part::Lot(Box::new(part.up())), lots),

@@ -1,10 +1,12 @@
 //! One tender: its specification, stage, bidders and lots.
 //! Pure: time and identities come in with the command.
 
+mod anonymity;
 mod award;
 
 use std::sync::Arc;
 
+pub(crate) use anonymity::permuted;
 use smallvec::{SmallVec, smallvec};
 use wincode::{SchemaRead, SchemaWrite};
 
@@ -38,6 +40,8 @@ pub struct Tender {
     /// When it will open or opened.
     pub opens_at: Option<LogTime>,
     pub(crate) has_opened: bool,
+    /// The salt of the publication, where numbers are drawn at the opening; zeros otherwise and from then on.
+    pub(crate) salt: [u8; 16],
     /// Its dense index in the engine.
     pub(crate) place: u32,
     /// The clock of its opening; the clock of a lot is this plus the lot's number. Given at publication.
@@ -69,6 +73,8 @@ pub(crate) struct Flow<'a, S> {
     pub sink: &'a mut S,
     /// The command's stamp, or the deadline that is handled.
     pub at: LogTime,
+    /// The salt of the command that is handled; none where it is sealed with a secret, and goes with its key.
+    pub salt: Option<[u8; 16]>,
 }
 
 pub(crate) type Decided = Result<Answer, Refusal>;
@@ -78,7 +84,8 @@ pub(crate) type Decided = Result<Answer, Refusal>;
 pub struct Bidder {
     /// The request that admitted it.
     pub id: RequestId,
-    /// Its number in the tender, in order of admission.
+    /// Its number in the tender: in order of admission or, where the buyer must not know who is who, as drawn at the
+    /// opening. Until then nobody is shown it.
     pub number: BidderNumber,
     /// Who it is.
     pub organisation: OrganisationId,
@@ -132,9 +139,29 @@ impl Tender {
         Some(self.by_organisation[place].1)
     }
 
-    /// Whether the tender has opened; from then on the buyer knows which organisation has which number.
+    /// Whether the tender has opened.
     pub fn opened(&self) -> bool {
         self.has_opened
+    }
+
+    /// Whether bidders have numbers: where those are drawn at the opening, nobody has one before.
+    pub fn is_numbered(&self) -> bool {
+        self.has_opened || !self.spec().anonymous_to_buyer
+    }
+
+    /// Whether the buyer may know which organisation has which number.
+    pub fn shows_names(&self) -> bool {
+        let runs = matches!(self.stage, TenderStage::Draft | TenderStage::Published | TenderStage::Open);
+        self.has_opened && !(self.spec().anonymous_to_buyer && runs)
+    }
+
+    /// Its bidders in order of admission, which tells nothing of drawn numbers.
+    pub fn bidders_by_admission(&self) -> Vec<&Bidder> {
+        let mut bidders: Vec<&Bidder> = self.bidders.iter().collect();
+        if self.spec().anonymous_to_buyer {
+            bidders.sort_unstable_by_key(|bidder| (bidder.admitted_at, bidder.id));
+        }
+        bidders
     }
 
     /// Whether a reader may see the tender: the organisation and whether it supplies, or nobody known.
@@ -190,6 +217,7 @@ impl Tender {
             published_at: None,
             opens_at: spec.opens_at,
             has_opened: false,
+            salt: [0; 16],
             place,
             clock: None,
             created: spec,
@@ -349,6 +377,9 @@ impl Tender {
         self.turn(TenderStage::Open);
         self.opens_at = Some(flow.at);
         self.has_opened = true;
+        if self.spec().anonymous_to_buyer {
+            self.draw_numbers(flow.salt.unwrap_or(self.salt));
+        }
         self.set_opening(flow.deadlines);
         let at_once = if self.spec().lot_mode == LotMode::Serial { 1 } else { self.lots.len() };
         for lot in 0..at_once {
@@ -556,6 +587,9 @@ impl Tender {
         assert!(self.spec().title != "failpoint: panic at publication", "the failpoint was asked for");
         self.turn(TenderStage::Published);
         self.published_at = Some(flow.at);
+        if self.spec().anonymous_to_buyer {
+            self.salt = flow.salt.unwrap_or_default();
+        }
         self.clock = Some(flow.deadlines.clocks(self.lots.len() + 1));
         let terms = self.spec().terms.is_some();
         for bidder in &mut self.bidders {
@@ -713,7 +747,7 @@ impl Tender {
         bidder.accepted |= accepted;
         let invited = terms && !bidder.accepted;
         bidder.status = if invited { BidderStatus::Invited } else { BidderStatus::Admitted };
-        Ok(self.bidder_answer(index, self.has_opened))
+        Ok(self.bidder_answer(index, self.shows_names()))
     }
 
     /// Adds a bidder; its dense index is answered.
@@ -747,7 +781,8 @@ impl Tender {
         let found = match bidder {
             BidderRef::Id(id) => self.bidders.iter().find(|bidder| bidder.id == id),
             BidderRef::Number(number) => {
-                u16::try_from(number).ok().and_then(|number| self.bidder(BidderNumber(number)))
+                let number = u16::try_from(number).ok().filter(|_| self.is_numbered());
+                number.and_then(|number| self.bidder(BidderNumber(number)))
             }
         };
         let found = found.filter(|bidder| bidder.status != BidderStatus::Disqualified);
@@ -771,7 +806,8 @@ impl Tender {
             let before = self.lots[lot].face();
             let board = self.lots[lot].book.take(number);
             self.lots[lot].forget(number, true);
-            let mut events = smallvec![Event::Disqualified { bidder: number }];
+            let shown = self.is_numbered().then_some(number);
+            let mut events = smallvec![Event::Disqualified { bidder: shown }];
             events.extend(self.lots[lot].fail_if_none_left());
             self.set_end(lot, flow.deadlines);
             if self.published_at.is_some() {
@@ -779,7 +815,7 @@ impl Tender {
             }
         }
         self.settle();
-        Ok(self.bidder_answer(number.index(), self.has_opened))
+        Ok(self.bidder_answer(number.index(), self.shows_names()))
     }
 
     pub(crate) fn void<S: Sink>(
@@ -799,7 +835,9 @@ impl Tender {
             let it = &mut self.lots[lot];
             it.void_hidden(bidder);
             let price_scale = it.rules.price_scale;
-            return Ok(Answer::Voided(VoidAnswer { lot: it.id, bid, bidder, price, price_scale, seq: it.seq }));
+            let (id, seq) = (it.id, it.seq);
+            let bidder = if self.is_numbered() { bidder } else { BidderNumber::NONE };
+            return Ok(Answer::Voided(VoidAnswer { lot: id, bid, bidder, price, price_scale, seq }));
         }
         let standing = it.book.iter().find(|(_, slot)| it.history.get(slot.newest).request() == bid);
         let (bidder, slot) = standing.ok_or(Refusal::BidNotFound)?;
@@ -844,7 +882,7 @@ impl Tender {
         };
         self.bidders[index].accepted = true;
         self.bidders[index].status = BidderStatus::Admitted;
-        Ok(self.bidder_answer(index, true))
+        Ok(self.bidder_answer(index, self.is_numbered()))
     }
 
     /// Panics if the tender contradicts itself.

@@ -436,7 +436,6 @@ fn wrong_rules_are_told_with_a_pointer_and_what_would_be_right() {
         ("all_or_nothing award=automatic", "/lots/0/rules/all_or_nothing"),
         ("stagger=5", "/stagger_s"),
         ("gap=5", "/serial_gap_s"),
-        ("anonymous", "/anonymous_to_buyer"),
         ("lots=0", "/lots"),
         ("lots=501", "/lots"),
         ("items=101", "/lots/0/items"),

@@ -9,6 +9,16 @@ const B: u128 = 11;
 const SUPPLIER: u128 = 12;
 
 fn play(visibility: VisibilitySpec, public: bool, access: Access, actions: &[(i64, u128, Action)]) -> Engine {
+    play_as(false, visibility, public, access, actions)
+}
+
+fn play_as(
+    anonymous_to_buyer: bool,
+    visibility: VisibilitySpec,
+    public: bool,
+    access: Access,
+    actions: &[(i64, u128, Action)],
+) -> Engine {
     let rules = RulesSpec {
         duration_s: Some(600),
         reserve: Some(ReserveSpec { price: Decimal { mantissa: 1_000, scale: 0 }, shown: public }),
@@ -30,7 +40,7 @@ fn play(visibility: VisibilitySpec, public: bool, access: Access, actions: &[(i6
         stagger_s: 0,
         stagger_follows: true,
         serial_gap_s: 0,
-        anonymous_to_buyer: false,
+        anonymous_to_buyer,
         lots: vec![LotSpec { title: "lot".into(), items: vec![], rules }],
     };
     let mut engine = Engine::new();
@@ -46,6 +56,7 @@ fn play(visibility: VisibilitySpec, public: bool, access: Access, actions: &[(i6
             at: LogTime(*at),
             organisation: OrganisationId(*organisation),
             request: RequestId(u128::from(index)),
+            salt: [8; 16],
             ..Envelope::default()
         };
         let commands = vec![Command { envelope, action: action.clone(), secret: None }];
@@ -152,6 +163,38 @@ fn numbers_meet_names_at_the_opening_and_the_winner_at_the_award() {
         for organisation in [A, B, 0] {
             let seen = see(&engine, organisation, true).expect("a public lot");
             assert_eq!((seen.organisations, seen.winner), (false, awarded));
+        }
+    }
+}
+
+#[test]
+fn an_anonymous_tender_shows_numbers_at_the_opening_and_names_at_the_close() {
+    let award = Action::Award { lot: TENDER.lot(1), bidder: BidderRef::Number(2), reason: None };
+    let steps = [publish(), bid(A, 500), (700_000, BUYER, Action::Tick), (700_001, BUYER, award)];
+    // By SHA-256 of the salt and their ids, 3 (B) comes before 2 (A).
+    for (count, numbered, named, awarded) in
+        [(1, false, false, false), (2, true, false, false), (3, true, true, false), (4, true, true, true)]
+    {
+        let engine = play_as(true, VisibilitySpec::default(), true, Access::Invited, &steps[..count]);
+        let tender = engine.tender(TENDER).expect("it was created");
+        assert_eq!((tender.is_numbered(), tender.shows_names()), (numbered, named), "{count}");
+        let buyer = see(&engine, BUYER, false).expect("its lot");
+        assert_eq!((buyer.numbers, buyer.organisations, buyer.winner), (numbered, named, awarded), "{count}");
+        assert_eq!(buyer.names(BidderNumber(1)), numbered);
+        for organisation in [A, B] {
+            let seen = see(&engine, organisation, true).expect("a bidder");
+            assert_eq!((seen.numbers, seen.organisations, seen.winner), (numbered, false, awarded));
+            let own = tender.bidder_of(OrganisationId(organisation)).expect("a bidder").number;
+            assert_eq!(seen.own(), Some(own));
+            assert_eq!(seen.names(own), numbered);
+            let drawn = if organisation == A { 2 } else { 1 };
+            assert!(!numbered || own == BidderNumber(drawn), "{organisation} drew {drawn}");
+        }
+        let order: Vec<u128> = tender.bidders_by_admission().iter().map(|it| it.organisation.0).collect();
+        assert_eq!(order, [A, B], "a list of bidders tells nothing of their numbers");
+        if count > 1 {
+            let (_, lot) = engine.lot(TENDER.lot(1)).expect("a lot");
+            assert_eq!(lot.lead().map(|lead| lead.bidder), Some(BidderNumber(2)));
         }
     }
 }

@@ -260,3 +260,90 @@ fn what_a_log_must_not_show_is_moved_into_the_sealed_part() {
     assert_eq!(command.secret, offer(None, Some(66)));
     assert!(matches!(command.action, Action::Bid { price: Some(_), auto_limit: None, .. }));
 }
+
+/// A sealed tender of two bidders that opens at 100 and draws numbers, before its opening, with a pre-bid of each.
+fn anonymous(salt: u8) -> Engine {
+    let Action::CreateTender { tender: id, mut spec } = tender(1) else { unreachable!("it makes a tender") };
+    spec.anonymous_to_buyer = true;
+    spec.opens_at = Some(LogTime(100));
+    spec.lots[0].rules.format = Format::Sealed;
+    spec.lots[0].rules.prebid = Prebid::Allowed;
+    let mut engine = Engine::new();
+    let mut send = |organisation: u128, action: Action| {
+        let mut entry = entry(engine.index() + 1, 1, organisation, action);
+        entry.commands[0].envelope.salt = [salt; 16];
+        engine.apply(&entry, &mut ());
+    };
+    send(1, Action::CreateTender { tender: id, spec });
+    send(1, Action::Publish { tender: id });
+    for organisation in 5..9 {
+        send(organisation, Action::Join { tender: id });
+        send(organisation, bid(1, 1_000 + organisation as i64));
+    }
+    engine
+}
+
+fn numbers(engine: &Engine) -> Vec<u128> {
+    let tender = engine.tender(TenderId::new(1 << 20)).expect("it was created");
+    tender.bidders().iter().map(|bidder| bidder.organisation.0).collect()
+}
+
+#[test]
+fn numbers_are_drawn_from_the_salt_of_the_command_that_opens_unless_it_goes_with_a_key() {
+    let secret = Some(Secret::Offer { organisation: OrganisationId(5), price: None, limit: None });
+    let mut seen = Vec::new();
+    for (of_publication, of_opening, secret) in
+        [(3, 3, None), (3, 4, None), (9, 3, None), (3, 4, secret.clone()), (3, 0, secret)]
+    {
+        let mut engine = anonymous(of_publication);
+        let mut again = Engine::restore(engine.snapshot()).expect("a snapshot restores");
+        assert_eq!(again.state_hash(), engine.state_hash());
+        let mut opening = entry(engine.index() + 1, 100, 5, bid(1, 900));
+        opening.commands[0].envelope.salt = [of_opening; 16];
+        opening.commands[0].secret = secret;
+        // A bid in the same batch was looked up before the numbers were drawn.
+        opening.commands.push(entry(77, 100, 6, bid(1, 901)).commands.remove(0));
+        for engine in [&mut engine, &mut again] {
+            engine.apply(&opening, &mut ());
+            engine.check_invariants();
+            let (tender, lot) = engine.lot(TenderId::new(1 << 20).lot(1)).expect("its lot");
+            for (organisation, price) in [(5, 900), (6, 901), (7, 1_007), (8, 1_008)] {
+                let bidder = tender.bidder_of(OrganisationId(organisation)).expect("it joined");
+                let own = lot.own_standing(bidder.number).map(|(price, _)| price.0);
+                assert_eq!(own, Some(price * 100), "what was left before the opening is its bidder's still");
+            }
+        }
+        assert_eq!(again.state_hash(), engine.state_hash(), "the salt of the publication is in the snapshot");
+        seen.push(numbers(&engine));
+    }
+    assert_eq!(seen[0], seen[2], "the salt of the opening decides");
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!((&seen[3], &seen[4]), (&seen[0], &seen[0]), "else that of the publication");
+}
+
+#[test]
+fn an_offer_whose_key_was_destroyed_has_no_effect_and_is_known_under_its_key() {
+    let id = TenderId::new(1 << 20);
+    let mut engine = anonymous(1);
+    let index = engine.index() + 1;
+    let mut erased = entry(index, 2, 6, bid(1, 900));
+    let Action::Bid { price, .. } = &mut erased.commands[0].action else { unreachable!("it is a bid") };
+    *price = None;
+    let (email, name, password) = Default::default();
+    let organisation = OrganisationId(6);
+    erased.commands[0].secret = Some(Secret::Person { organisation, email, name, password });
+    engine.apply(&erased, &mut ());
+    let mut limit = entry(index + 1, 3, 6, Action::AutoBid { lot: id.lot(1), limit: None });
+    limit.commands[0].secret.clone_from(&erased.commands[0].secret);
+    engine.apply(&limit, &mut ());
+    engine.check_invariants();
+    for entry in [&erased, &limit] {
+        let recalled = engine.recall(entry.commands[0].envelope.key.expect("it has one"));
+        assert!(matches!(recalled, Some(Recall::Reply(Reply { answer: Answer::Internal, replayed: true, .. }))));
+    }
+    let (tender, lot) = engine.lot(id.lot(1)).expect("its lot");
+    let bidder = tender.bidder_of(organisation).expect("it joined");
+    assert_eq!(lot.own_standing(bidder.number).map(|(price, _)| price), Some(Price(100_600)), "the bid before it");
+    let again = Engine::restore(engine.snapshot()).expect("a snapshot restores");
+    assert_eq!(again.state_hash(), engine.state_hash());
+}

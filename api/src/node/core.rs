@@ -568,9 +568,9 @@ impl Shard {
     }
 }
 
-/// A command of the system itself.
+/// A command of the system itself. It is salted, because it may open a tender whose numbers are drawn.
 pub fn system_command(action: Action, at: LogTime) -> Command {
-    Command { envelope: Envelope { at, ..Envelope::default() }, action, secret: None }
+    Command { envelope: Envelope { at, salt: super::salt(), ..Envelope::default() }, action, secret: None }
 }
 
 /// Bids only move ends later; everything else may open or end something earlier than was known.

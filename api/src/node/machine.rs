@@ -28,14 +28,10 @@ impl Machine {
         }
     }
 
-    /// Moves what must stay secret out of the readable part of a command, and blinds it.
+    /// Moves what must stay secret out of the readable part of a command, which is salted already.
     pub fn conceal(&self, command: &mut Command) {
         let Self::Tenders(engine) = self else { return };
-        let is_new = command.secret.is_none();
         engine.conceal(command);
-        if is_new && command.secret.is_some() {
-            command.envelope.salt = super::salt();
-        }
     }
 
     /// Grows tables between entries, so that applying one doesn't have to.

@@ -134,9 +134,8 @@ impl Node {
         }
         command.envelope.at = stamp.at();
         command.envelope.node = self.inner.node;
-        if command.secret.is_some() {
-            command.envelope.salt = salt();
-        }
+        // Blinds what is sealed; and any command may be the one that opens a tender whose numbers are drawn.
+        command.envelope.salt = salt();
         let shard = self.shard_of(&command.action);
         let submission = Submission::Command { shard, command, answer: Some(Box::new(answer)) };
         let queued = self.inner.ring.try_send(submission);

@@ -1,6 +1,6 @@
 //! What is told about bids: to their sender at once, and in a lot's history later.
 
-use engine::{Answer, BidAnswer, Decision, Lot, LotId, MaxNext, Outcome, Refused, Reply};
+use engine::{Answer, BidAnswer, Decision, Lot, LotId, MaxNext, Outcome, Refused, Reply, Sight};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,7 +114,7 @@ pub struct BidLine {
     pub bid: IdText,
     /// The lot.
     pub lot: IdText,
-    /// The number of its bidder; null if the sender was none.
+    /// The number of its bidder; null if the sender was none, and before numbers are drawn.
     pub bidder: Option<u16>,
     /// The price as it was sent, at the lot's scale where it fits; null for another action.
     pub price: Option<DecimalText>,
@@ -210,9 +210,9 @@ pub fn refusal(refused: &Refused) -> Refusal {
     }
 }
 
-/// One line of the history of `lot`. Whether the reader may see it is [`Sight::decisions`](engine::Sight), or that it
-/// is the reader's own.
-pub fn bid_line(lot: &Lot, decision: &Decision) -> BidLine {
+/// One line of the history of `lot` for the reader with `sight`. Whether it may see it is [`Sight::decisions`], or that
+/// it is the reader's own.
+pub fn bid_line(lot: &Lot, decision: &Decision, sight: &Sight) -> BidLine {
     let scale = lot.rules().price_scale;
     let seq_of = |bid: &BidAnswer| bid.seq;
     let (status, code, seq) = match &decision.outcome {
@@ -226,7 +226,7 @@ pub fn bid_line(lot: &Lot, decision: &Decision) -> BidLine {
     BidLine {
         bid: IdText(decision.bid.0),
         lot: IdText(id),
-        bidder: decision.bidder.map(|bidder| bidder.0),
+        bidder: decision.bidder.filter(|_| sight.numbers).map(|bidder| bidder.0),
         price: decision.price.map(|sent| DecimalText(text::decimal_at(sent, scale))),
         status,
         code,

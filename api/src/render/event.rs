@@ -226,7 +226,7 @@ fn body(event: &Event, scale: u8, audience: &Audience, own: Option<BidderNumber>
         Event::Resumed { reason, closes_at } => {
             EventBody::Resumed { reason: to_all(reason), closes_at: TimeText(*closes_at) }
         }
-        Event::Disqualified { bidder } => EventBody::Disqualified { bidder: number(bidder) },
+        Event::Disqualified { bidder } => EventBody::Disqualified { bidder: bidder.as_ref().and_then(number) },
         Event::Closed => EventBody::Closed {},
         Event::Awarded { bidder, price: amount } => EventBody::Awarded {
             bidder: number(bidder),
@@ -286,9 +286,9 @@ pub fn actors(step: &Step) -> impl Iterator<Item = BidderNumber> + '_ {
         | Event::Turn { bidder, .. }
         | Event::Out { bidder }
         | Event::Voided { bidder, .. }
-        | Event::Disqualified { bidder }
         | Event::Awarded { bidder, .. }
         | Event::Rejected { bidder } => Some(*bidder),
+        Event::Disqualified { bidder } => *bidder,
         _ => None,
     })
 }

@@ -186,7 +186,7 @@ pub(super) fn board(lot: &Lot) -> Vec<BoardRow> {
 /// write the next only if it differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct You {
-    number: u16,
+    number: Option<u16>,
     standing: Option<(Price, LogTime)>,
     shows_ranks: bool,
     ranks: Option<Ranks>,
@@ -201,8 +201,8 @@ pub struct You {
 /// What only the bidder itself sees of a lot.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct YouBody {
-    /// The bidder's number in the tender.
-    pub number: u16,
+    /// The bidder's number in the tender; null before numbers are drawn.
+    pub number: Option<u16>,
     /// The price of the standing bid; null without one.
     pub standing: Option<DecimalText>,
     /// Since when the bidder stands at that price.
@@ -239,7 +239,7 @@ pub struct YouBody {
 pub fn you(lot: &Lot, bidder: &Bidder, sight: &Sight) -> You {
     let standing = lot.own_standing(bidder.number);
     You {
-        number: bidder.number.0,
+        number: sight.numbers.then_some(bidder.number.0),
         standing,
         shows_ranks: sight.rank,
         ranks: if sight.rank && standing.is_some() { lot.ranks(bidder.number) } else { None },

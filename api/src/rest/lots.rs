@@ -9,8 +9,8 @@ use axum::http::{Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::{
-    Action, Answer, BidderRef, Decision, Key, Lot, LotId, LotStage, Reader, Refusal, RequestId, Sight, Tender,
-    sight,
+    Action, Answer, BidderNumber, BidderRef, Decision, Key, Lot, LotId, LotStage, Reader, Refusal, RequestId,
+    Sight, Tender, sight,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -145,7 +145,7 @@ async fn bids(call: Call<'_>) -> Answered {
         let seen: Vec<(Position, Decision)> = (1..).zip(lot.decisions_seen(own).filter(mine)).collect();
         let seen = seen.into_iter().rev().filter(|(position, _)| page.after.is_none_or(|after| *position < after));
         let items = seen.map(|(position, decision)| {
-            let line = render::bid_line(lot, &decision);
+            let line = render::bid_line(lot, &decision, &sight);
             (position, serde_json::to_value(line).expect("a line is JSON"))
         });
         Ok(page.take(items))
@@ -169,7 +169,7 @@ async fn void(mut call: Call<'_>) -> Answered {
     let answer = json!({
         "bid": text::id(voided.bid.0),
         "lot": text::id(voided.lot.0),
-        "bidder": voided.bidder.0,
+        "bidder": Some(voided.bidder).filter(|bidder| *bidder != BidderNumber::NONE).map(|bidder| bidder.0),
         "price": text::price(voided.price, voided.price_scale),
         "status": "voided",
         "seq": voided.seq,

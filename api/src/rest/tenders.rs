@@ -348,15 +348,14 @@ async fn bidders(call: Call<'_>) -> Answered {
         if tender.buyer != buyer {
             return Err(Refusal::NotOwner);
         }
-        let behind = |bidder: &&Bidder| page.after.is_none_or(|after| Position::from(bidder.number.0) > after);
         let of = |bidder: &Bidder| {
-            let mut value = bidder_value(bidder, tender.opened());
+            let mut value = bidder_value(bidder, tender.shows_names());
             value["admitted_at"] = text::time(bidder.admitted_at).into();
             value
         };
-        let items =
-            tender.bidders().iter().filter(behind).map(|bidder| (Position::from(bidder.number.0), of(bidder)));
-        Ok(page.take(items))
+        let behind = |position: &Position| page.after.is_none_or(|after| *position > after);
+        let items = (1..).zip(tender.bidders_by_admission()).filter(|(position, _)| behind(position));
+        Ok(page.take(items.map(|(position, bidder)| (position, of(bidder)))))
     });
     let (mut items, next) = found.unwrap_or(Err(Refusal::TenderNotFound)).map_err(Problem::refusal)?;
     for item in &mut items {

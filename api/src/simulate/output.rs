@@ -282,22 +282,66 @@ struct StepLine<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum EventText<'a> {
     Opened,
-    Bid { bidder: String, price: String, lead: bool, auto: bool },
-    Withdrawn { bidder: String },
-    Turn { round: u16, turn: u16, bidder: String, ends_at: TimeText },
-    Step { step: u64, price: String, ends_at: TimeText },
-    Level { step: u64, price: String, ends_at: TimeText },
-    Out { bidder: String },
-    Voided { bidder: String, reason: &'a str },
-    Extended { closes_at: Option<TimeText>, added_s: i64, reason: &'static str },
-    Paused { reason: &'a str },
-    Resumed { reason: &'a str, closes_at: TimeText },
-    Disqualified { bidder: String },
+    Bid {
+        bidder: String,
+        price: String,
+        lead: bool,
+        auto: bool,
+    },
+    Withdrawn {
+        bidder: String,
+    },
+    Turn {
+        round: u16,
+        turn: u16,
+        bidder: String,
+        ends_at: TimeText,
+    },
+    Step {
+        step: u64,
+        price: String,
+        ends_at: TimeText,
+    },
+    Level {
+        step: u64,
+        price: String,
+        ends_at: TimeText,
+    },
+    Out {
+        bidder: String,
+    },
+    Voided {
+        bidder: String,
+        reason: &'a str,
+    },
+    Extended {
+        closes_at: Option<TimeText>,
+        added_s: i64,
+        reason: &'static str,
+    },
+    Paused {
+        reason: &'a str,
+    },
+    Resumed {
+        reason: &'a str,
+        closes_at: TimeText,
+    },
+    Disqualified {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bidder: Option<String>,
+    },
     Closed,
-    Awarded { bidder: String, price: String },
-    Rejected { bidder: String },
+    Awarded {
+        bidder: String,
+        price: String,
+    },
+    Rejected {
+        bidder: String,
+    },
     Unsuccessful,
-    Cancelled { reason: &'a str },
+    Cancelled {
+        reason: &'a str,
+    },
 }
 
 /// The line of a step.
@@ -329,7 +373,7 @@ pub fn step(names: &Names, tender: &Tender, lot: &Lot, step: &Step) -> String {
         },
         Event::Paused { reason } => EventText::Paused { reason },
         Event::Resumed { reason, closes_at } => EventText::Resumed { reason, closes_at: TimeText(*closes_at) },
-        Event::Disqualified { bidder: who } => EventText::Disqualified { bidder: bidder(who) },
+        Event::Disqualified { bidder: who } => EventText::Disqualified { bidder: who.as_ref().map(bidder) },
         Event::Closed => EventText::Closed,
         Event::Awarded { bidder: who, price: p } => EventText::Awarded { bidder: bidder(who), price: price(p) },
         Event::Rejected { bidder: who } => EventText::Rejected { bidder: bidder(who) },

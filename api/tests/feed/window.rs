@@ -540,10 +540,11 @@ fn the_history_has_a_line_for_every_decision() {
     market.bid(lot, 1, "800.00");
     let bid = market.lot(lot).1.standing(BidderNumber(2)).expect("it stands").bid;
     market.apply(BUYER, Action::Void { lot, bid, reason: Some("a reason".into()) });
-    let (_, found, _) = market.lot(lot);
+    let (tender, found, _) = market.lot(lot);
+    let sight = engine::sight(tender, found, engine::Reader::Buyer).expect("its lot");
     let lines: Vec<Value> = found
         .decisions()
-        .map(|line| serde_json::to_value(render::bid_line(found, &line)).expect("JSON"))
+        .map(|line| serde_json::to_value(render::bid_line(found, &line, &sight)).expect("JSON"))
         .collect();
     let told: Vec<_> = lines
         .iter()

@@ -13,6 +13,10 @@ impl Tender {
             LotStage::Closed => {}
             _ => return Err(Refusal::WrongStage),
         }
+        // Whom an id means in the ranking would tell whose number is whose.
+        if matches!(bidder, BidderRef::Id(_)) && !self.shows_names() {
+            return Err(Refusal::BidderNotFound);
+        }
         let bidder = self.named(bidder)?;
         let slot = self.lots[lot].book.standing(bidder).filter(|slot| !slot.rejected);
         slot.map(|slot| (bidder, slot.price)).ok_or(Refusal::BidNotFound)

@@ -37,9 +37,26 @@ pub const INVALID: [&str; 16] = [
     "staggered_rounds",
 ];
 
+type Drawn = BTreeMap<u64, Vec<u16>>;
+
+/// The twin's number of a bidder that has this number in the engine.
+fn twin_number(drawn: &Drawn, tender: u64, number: BidderNumber) -> u16 {
+    let known = drawn.get(&tender).and_then(|numbers| numbers.get(usize::from(number.0).checked_sub(1)?));
+    known.copied().unwrap_or(number.0)
+}
+
+/// The twin's numbers of a tender's bidders, in order of the engine's: ids come in order of admission.
+fn twin_numbers(tender: &Tender) -> Vec<u16> {
+    let before = |id: RequestId| tender.bidders().iter().filter(|other| other.id <= id).count() as u16;
+    tender.bidders().iter().map(|bidder| before(bidder.id)).collect()
+}
+
 #[derive(Default)]
 pub struct Comparison {
-    replies: Vec<Reply>,
+    /// The answers, each with the numbers as they were drawn then.
+    replies: Vec<(Reply, Drawn)>,
+    /// By tender the twin's number of a bidder, in order of the engine's numbers; the twin goes by admission.
+    drawn: Drawn,
     steps: Vec<Happened>,
     /// What everybody may see of a lot, as of its last step.
     public: BTreeMap<(u64, u16), Public>,
@@ -415,10 +432,11 @@ impl Comparison {
     pub fn replies(&mut self, batch: &[Sent], told: &[(Said, bool)], twin: &mut Twin) {
         let replies = std::mem::take(&mut self.replies);
         assert_eq!(replies.len(), batch.len(), "one answer each to {batch:?}");
-        for ((sent, (said, repeated)), reply) in batch.iter().zip(told).zip(&replies) {
+        for ((sent, (said, repeated)), (reply, drawn)) in batch.iter().zip(told).zip(&replies) {
             let bids = matches!(sent.ask, Ask::Bid { .. } | Ask::Accept { .. } | Ask::Limit { .. });
+            let twin_of = |number: BidderNumber| twin_number(drawn, subject(&sent.ask), number);
             assert_eq!(
-                said_by(reply, said, bids),
+                said_by(reply, said, bids, &twin_of),
                 *said,
                 "the answer (left: engine) {:?} to {sent:?}",
                 reply.answer
@@ -471,7 +489,9 @@ impl Comparison {
                 assert_eq!(visible, tender.visible_to(org), "whether {org} sees tender {id}");
             }
             assert_eq!(theirs.bidders().len(), tender.bidders.len(), "bidders of tender {id}");
-            for (bidder, their_bidder) in tender.bidders.iter().zip(theirs.bidders()) {
+            assert_eq!(theirs.shows_names(), tender.opened && !tender.hides_names(), "who is who in tender {id}");
+            assert_eq!(theirs.is_numbered(), tender.opened || !tender.plan.anonymous, "numbers of tender {id}");
+            for (bidder, their_bidder) in tender.bidders.iter().zip(theirs.bidders_by_admission()) {
                 assert_eq!(their_bidder.id, RequestId(bidder.id.into()), "the id of a bidder of tender {id}");
                 assert_eq!(their_bidder.organisation, organisation(bidder.org), "whose bidder it is");
                 assert_eq!(their_bidder.status.word(), bidder.status, "status of {} in tender {id}", bidder.org);
@@ -487,6 +507,8 @@ impl Comparison {
 fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Tender, their_lot: &engine::Lot) {
     let name = format!("lot {} of tender {}", lot.number, tender.id);
     let scale = their_lot.rules().price_scale;
+    let numbers = twin_numbers(theirs);
+    let twin_of = |number: BidderNumber| numbers[number.index()];
     assert_eq!(u32::from(scale), lot.plan.scale, "the scale of {name}");
     assert_eq!(their_lot.stage.word(), lot.stage, "the stage of {name}");
     assert_eq!(their_lot.seq, lot.seq, "the seq of {name}");
@@ -499,8 +521,7 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
     assert_eq!(their_lot.reserve_met(), lot.reserve_met(), "whether the reserve of {name} is met");
     assert_eq!(their_lot.decisions().len(), lot.decisions, "how many decisions {name} has");
     let phase = their_lot.phase();
-    let runs =
-        phase.map(|phase| (phase.bidder.map(|bidder| bidder.0), phase.price.map(|price| amount(price, scale))));
+    let runs = phase.map(|phase| (phase.bidder.map(twin_of), phase.price.map(|price| amount(price, scale))));
     let wanted = lot.phase.as_ref().map(|phase| {
         let ladder = ["step", "level"].contains(&phase.kind);
         ((phase.kind == "turn").then_some(phase.bidder), ladder.then_some(phase.price))
@@ -515,7 +536,7 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
         .map(|ranked| {
             let s = ranked.standing;
             let shown = amount(s.effective, scale);
-            (s.bidder.0, s.bid, amount(s.price, scale), shown, s.at, s.seq, s.rejected, ranks(ranked.ranks))
+            (twin_of(s.bidder), s.bid, amount(s.price, scale), shown, s.at, s.seq, s.rejected, ranks(ranked.ranks))
         })
         .collect();
     let ranking: Vec<_> = lot
@@ -529,11 +550,12 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
         .collect();
     assert_eq!(their_ranking, ranking, "the ranking (left: engine) of {name}");
     assert_eq!(
-        their_lot.lead().map(|lead| lead.bidder.0),
+        their_lot.lead().map(|lead| twin_of(lead.bidder)),
         ranking.first().map(|first| first.0),
         "the lead of {name}"
     );
-    for (index, bidder) in theirs.bidders().iter().enumerate() {
+    for bidder in theirs.bidders() {
+        let index = usize::from(twin_of(bidder.number)) - 1;
         // A lot alone does not know that this bidder is the tender's own buyer, who may never bid.
         if bidder.organisation != theirs.buyer {
             let next = highest(their_lot.max_next(bidder), scale);
@@ -547,11 +569,11 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
         let standing = their_lot.standing(bidder.number).map(|standing| amount(standing.price, scale));
         assert_eq!(
             standing,
-            lot.standing_of(bidder.number.0).map(|s| s.price),
+            lot.standing_of(twin_of(bidder.number)).map(|s| s.price),
             "what bidder {} stands at",
             index + 1
         );
-        let who = bidder.number.0;
+        let who = twin_of(bidder.number);
         assert_eq!(their_lot.ranks(bidder.number).map(ranks), lot.ranks_of(who), "ranks in {name}");
         assert_eq!(
             their_lot.light(bidder.number).map(Light::word),
@@ -571,7 +593,7 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
         assert_eq!(their_lot.is_in(bidder.number), is_in, "whether {who} is in in {name}");
     }
     let (result, outcome) = (their_lot.result(), lot.outcome());
-    assert_eq!(result.winner.map(|winner| winner.0), outcome.winner, "the winner of {name}");
+    assert_eq!(result.winner.map(twin_of), outcome.winner, "the winner of {name}");
     assert_eq!(result.pays.map(|price| amount(price, scale)), outcome.pays, "what the winner of {name} is paid");
     assert_eq!(result.abnormally_low, outcome.abnormally_low, "whether the winner of {name} is abnormally low");
     assert_eq!(result.stage, their_lot.stage);
@@ -580,7 +602,7 @@ fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Te
 }
 
 /// What the engine said, in the twin's words; `wanted` tells which of the engine's details it has no words for.
-fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
+fn said_by(reply: &Reply, wanted: &Said, bids: bool, twin_of: &dyn Fn(BidderNumber) -> u16) -> Said {
     match &reply.answer {
         Answer::Done => Said::Done,
         Answer::Refused(refused) => {
@@ -597,7 +619,7 @@ fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
             Said::Refused { code: "invalid_rules", shown: None }
         }
         Answer::Bid(bid) => Said::Bid {
-            bidder: bid.bidder.0,
+            bidder: twin_of(bid.bidder),
             price: amount(bid.price, bid.price_scale),
             seq: bid.seq,
             ranks: bid.ranks.map(ranks),
@@ -609,16 +631,18 @@ fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
         Answer::Limit(limit) => Said::Limit { seq: limit.seq, next: highest(limit.max_next, limit.price_scale) },
         Answer::Tender(tender) => Said::Tender { stage: tender.stage.word() },
         Answer::Bidder(bidder) => Said::Bidder {
-            number: bidder.number.map(|number| number.0),
+            number: bidder.number.map(twin_of),
             org: bidder.organisation.0 as Org,
             status: bidder.status.word(),
         },
-        Answer::Voided(void) => {
-            Said::Voided { bidder: void.bidder.0, price: amount(void.price, void.price_scale), seq: void.seq }
-        }
+        Answer::Voided(void) => Said::Voided {
+            bidder: twin_of(void.bidder),
+            price: amount(void.price, void.price_scale),
+            seq: void.seq,
+        },
         Answer::Award(award) => Said::Award {
             stage: award.stage.word(),
-            bidder: award.bidder.0,
+            bidder: twin_of(award.bidder),
             pays: award.pays.map(|price| amount(price, award.price_scale)),
             seq: award.seq,
         },
@@ -626,17 +650,45 @@ fn said_by(reply: &Reply, wanted: &Said, bids: bool) -> Said {
     }
 }
 
+/// The tender that a command is about.
+fn subject(ask: &Ask) -> u64 {
+    match ask {
+        Ask::Create { tender, .. }
+        | Ask::Update { tender, .. }
+        | Ask::Publish { tender }
+        | Ask::Start { tender }
+        | Ask::Pause { tender, .. }
+        | Ask::Resume { tender, .. }
+        | Ask::Cancel { tender, .. }
+        | Ask::Extend { tender, .. }
+        | Ask::Admit { tender, .. }
+        | Ask::Join { tender }
+        | Ask::Disqualify { tender, .. }
+        | Ask::Bid { tender, .. }
+        | Ask::Accept { tender, .. }
+        | Ask::Limit { tender, .. }
+        | Ask::Void { tender, .. }
+        | Ask::Award { tender, .. }
+        | Ask::Reject { tender, .. } => *tender,
+        Ask::Tick | Ask::Takeover { .. } => 0,
+    }
+}
+
 impl Sink for Comparison {
     fn reply(&mut self, position: usize, reply: &Reply) {
         assert_eq!(position, self.replies.len(), "answers come in order");
-        self.replies.push(reply.clone());
+        self.replies.push((reply.clone(), self.drawn.clone()));
     }
 
     fn step(&mut self, tender: &Tender, lot: &engine::Lot, step: &Made) {
         assert_eq!((lot.id, lot.seq), (step.lot, step.seq), "the state is as of the step");
         let number = self.numbers[&tender.id.0];
         let scale = lot.rules().price_scale;
-        let events = step.events.iter().map(|event| seen(event, scale)).collect();
+        if tender.spec().anonymous_to_buyer {
+            self.drawn.insert(number, twin_numbers(tender));
+        }
+        let twin_of = |bidder: BidderNumber| twin_number(&self.drawn, number, bidder);
+        let events = step.events.iter().map(|event| seen(event, scale, &twin_of)).collect();
         self.steps.push(Happened { tender: number, lot: lot.number, seq: step.seq, at: step.at.0, events });
         let new = Public::of(lot);
         if let Some(old) = self.public.insert((number, lot.number), new.clone()) {
@@ -645,13 +697,13 @@ impl Sink for Comparison {
     }
 }
 
-fn seen(event: &Seen, scale: u8) -> Event {
+fn seen(event: &Seen, scale: u8, twin_of: &dyn Fn(BidderNumber) -> u16) -> Event {
     match event {
         Seen::Opened => Event::Opened,
         Seen::Bid { bidder, price, lead, auto } => {
-            Event::Bid { bidder: bidder.0, price: amount(*price, scale), lead: *lead, auto: *auto }
+            Event::Bid { bidder: twin_of(*bidder), price: amount(*price, scale), lead: *lead, auto: *auto }
         }
-        Seen::Voided { bidder, reason } => Event::Voided { bidder: bidder.0, reason: reason.to_string() },
+        Seen::Voided { bidder, reason } => Event::Voided { bidder: twin_of(*bidder), reason: reason.to_string() },
         Seen::Extended { closes_at, added_ms, reason } => {
             Event::Extended { closes_at: closes_at.map(|at| at.0), added_ms: *added_ms, reason: reason.word() }
         }
@@ -659,12 +711,12 @@ fn seen(event: &Seen, scale: u8) -> Event {
         Seen::Resumed { reason, closes_at } => {
             Event::Resumed { reason: reason.to_string(), closes_at: closes_at.0 }
         }
-        Seen::Disqualified { bidder } => Event::Disqualified { bidder: bidder.0 },
-        Seen::Withdrawn { bidder } => Event::Withdrawn { bidder: bidder.0 },
+        Seen::Disqualified { bidder } => Event::Disqualified { bidder: bidder.map_or(0, twin_of) },
+        Seen::Withdrawn { bidder } => Event::Withdrawn { bidder: twin_of(*bidder) },
         Seen::Turn { round, turn, bidder, ends_at } => Event::Turn {
             round: usize::from(*round),
             turn: usize::from(*turn),
-            bidder: bidder.0,
+            bidder: twin_of(*bidder),
             ends_at: ends_at.0,
         },
         Seen::Step { step, price, ends_at } => {
@@ -673,10 +725,12 @@ fn seen(event: &Seen, scale: u8) -> Event {
         Seen::Level { step, price, ends_at } => {
             Event::Level { step: *step, price: amount(*price, scale), ends_at: ends_at.0 }
         }
-        Seen::Out { bidder } => Event::Out { bidder: bidder.0 },
+        Seen::Out { bidder } => Event::Out { bidder: twin_of(*bidder) },
         Seen::Closed => Event::Closed,
-        Seen::Awarded { bidder, price } => Event::Awarded { bidder: bidder.0, price: amount(*price, scale) },
-        Seen::Rejected { bidder } => Event::Rejected { bidder: bidder.0 },
+        Seen::Awarded { bidder, price } => {
+            Event::Awarded { bidder: twin_of(*bidder), price: amount(*price, scale) }
+        }
+        Seen::Rejected { bidder } => Event::Rejected { bidder: twin_of(*bidder) },
         Seen::Unsuccessful => Event::Unsuccessful,
         Seen::Cancelled { reason } => Event::Cancelled { reason: reason.to_string() },
     }

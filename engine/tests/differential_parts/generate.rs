@@ -17,7 +17,7 @@ const STRANGER: Org = 99;
 const LIVE_TENDERS: usize = 3;
 
 /// Whether the engine draws numbers.
-const ANONYMOUS: bool = false;
+const ANONYMOUS: bool = true;
 
 /// Whether the engine takes bids bound together.
 const ALL_OR_NOTHING: bool = true;

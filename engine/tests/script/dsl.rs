@@ -212,7 +212,9 @@ impl Play {
             }
             Event::Paused { reason } => format!("paused {reason}"),
             Event::Resumed { closes_at, .. } => format!("resumed to {}", at(Some(*closes_at))),
-            Event::Disqualified { bidder } => format!("disqualified {}", self.name(*bidder)),
+            Event::Disqualified { bidder } => {
+                format!("disqualified {}", bidder.map_or_else(|| "nobody".to_owned(), |bidder| self.name(bidder)))
+            }
             Event::Closed => "closed".into(),
             Event::Awarded { bidder, .. } => format!("awarded {}", self.name(*bidder)),
             Event::Rejected { bidder } => format!("rejected {}", self.name(*bidder)),

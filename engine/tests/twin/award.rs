@@ -12,6 +12,9 @@ impl Twin {
             "closed" => {}
             _ => return Err(refused("wrong_stage")),
         }
+        if matches!(bidder, Named::Id(_)) && self.tenders[place].hides_names() {
+            return Err(refused("bidder_not_found"));
+        }
         let who = self.tenders[place].named(bidder).ok_or_else(|| refused("bidder_not_found"))? as u16 + 1;
         if lot.candidates().iter().all(|standing| standing.bidder != who) {
             return Err(refused("bid_not_found"));

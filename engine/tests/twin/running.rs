@@ -155,7 +155,10 @@ impl Twin {
         if hidden {
             // Nobody saw it come, so nobody sees it go.
             lot.hidden.retain(|standing| standing.bidder != gone.bidder);
-            return Said::Voided { bidder: gone.bidder, price: gone.price, seq: lot.seq };
+            let seq = lot.seq;
+            let tender = &self.tenders[place];
+            let shown = if tender.plan.anonymous && !tender.opened { 0 } else { gone.bidder };
+            return Said::Voided { bidder: shown, price: gone.price, seq };
         }
         self.take_out(place, index, gone.bidder, sent.at, Event::Voided { bidder: gone.bidder, reason });
         let seq = self.tenders[place].lots[index].seq;
@@ -177,6 +180,8 @@ impl Twin {
         }
         self.tenders[place].bidders[who].status = "disqualified";
         let number = who as u16 + 1;
+        let tender = &self.tenders[place];
+        let shown = if tender.plan.anonymous && !tender.opened { 0 } else { number };
         for index in touched {
             let lot = &mut self.tenders[place].lots[index];
             lot.hidden.retain(|standing| standing.bidder != number);
@@ -191,7 +196,7 @@ impl Twin {
                 lot.plan_end();
             }
             if self.tenders[place].published {
-                self.take_out(place, index, number, sent.at, Event::Disqualified { bidder: number });
+                self.take_out(place, index, number, sent.at, Event::Disqualified { bidder: shown });
             }
         }
         let tender = &self.tenders[place];
