@@ -1,4 +1,4 @@
-//! The keys folder: the master key, a key per organisation, the key that tokens are signed with.
+//! The keys folder: the master key, a key per organisation, the keys that tokens and roots are signed with.
 //!
 //! It lies outside the data folder's backup; without it no secret part can be read. A key is durable before anything
 //! is sealed with it. Nothing here ever prints a key.
@@ -27,6 +27,7 @@ pub fn system_random(bytes: &mut [u8]) {
 
 const MASTER: &str = "master.key";
 const TOKEN: &str = "token.p8";
+const AUDIT: &str = "audit.p8";
 const ORGANISATIONS: &str = "org";
 const MASTER_MAGIC: &[u8; 8] = b"RTMASTK1";
 const ORGANISATION_MAGIC: &[u8; 8] = b"RTORGKY1";
@@ -162,7 +163,17 @@ impl Keys {
 
     /// The Ed25519 key that tokens are signed with, as PKCS#8; made durable when it is asked for the first time.
     pub fn token_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let path = self.dir.join(TOKEN);
+        self.signing_key(TOKEN)
+    }
+
+    /// The Ed25519 key that roots of the audit are signed with, as PKCS#8; made durable when it is asked for the first
+    /// time.
+    pub fn audit_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.signing_key(AUDIT)
+    }
+
+    fn signing_key(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let path = self.dir.join(name);
         match self.disk.open(&path) {
             Ok(file) => {
                 let bytes = Zeroizing::new(read_all(&*file).map_err(at(&path))?);
@@ -172,7 +183,7 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let pair = Ed25519KeyPair::generate().expect("a key can be made");
                 let document = pair.to_pkcs8v1().expect("a new key has a PKCS#8 form");
-                replace(&*self.disk, &self.dir, TOKEN, document.as_ref()).map_err(at(&path))?;
+                replace(&*self.disk, &self.dir, name, document.as_ref()).map_err(at(&path))?;
                 Ok(Zeroizing::new(document.as_ref().to_vec()))
             }
             Err(error) => Err(KeyError::Disk { path, error }),

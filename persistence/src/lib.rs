@@ -23,7 +23,10 @@
 //! thread.truncate(covered);
 //! ```
 
+mod audit;
+mod audit_files;
 mod batch;
+pub mod checkpoint;
 mod codec;
 mod disk;
 mod error;
@@ -34,6 +37,7 @@ mod keys;
 mod leaf;
 mod log;
 mod log_thread;
+pub mod merkle;
 mod meta;
 pub mod recovery;
 mod replicator;
@@ -42,13 +46,18 @@ mod sealer;
 mod segment;
 mod snapshot;
 
+pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
+pub use audit_files::{AUDIT_VERSION, AuditError, AuditReader, Header, Record, RecordKind};
 pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Corruption, OpenError};
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use keys::{KeyError, Keys, Random, system_random};
-pub use leaf::{Chains, ChainsPart, Head, leaf_hash, leaf_hash_with, secret_digest, tender_of};
+pub use leaf::{
+    Chains, ChainsPart, Head, OfferPart, leaf_hash, leaf_hash_with, leaf_of, offer_digest, part_salt, public_part,
+    read_public_part, salted_digest, secret_digest, tender_of,
+};
 pub use log::{AppendError, Log, Options, Recovered};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
 pub use replicator::{Message, Placed, Ready, ReplicationError, Replicator, Solo, Vote};

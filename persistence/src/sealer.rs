@@ -75,6 +75,10 @@ impl Sealer {
         &self.keys
     }
 
+    pub(crate) fn cluster(&self) -> u128 {
+        self.cluster
+    }
+
     pub(crate) fn seal_secret(&self, place: Place, salt: [u8; 16], secret: &Secret) -> Result<Sealed, KeyError> {
         let organisation = secret.organisation();
         let digest = secret_digest(salt, secret);

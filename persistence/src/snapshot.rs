@@ -19,8 +19,10 @@ use crate::keys::KeyError;
 use crate::sealer::{Place, Sealed, Sealer};
 use crate::segment::{Identity, Last};
 
-/// Version of the snapshot format. One of another version is passed by, as a damaged one is.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// Version of the snapshot format that is written. One of a later version is passed by, as a damaged one is.
+pub const SNAPSHOT_VERSION: u32 = 2;
+/// The oldest version that is read: without the section [`Section::Audit`].
+pub const SNAPSHOT_VERSION_MIN: u32 = 1;
 /// Most bytes of one part.
 pub const FRAME_MAX: usize = 1 << 20;
 /// How many snapshots are kept.
@@ -59,12 +61,14 @@ pub enum Section {
     Accounts = 2,
     /// A part of a shard's hash chains.
     Chains = 3,
+    /// A part of a shard's audit; since version 2.
+    Audit = 4,
     /// Last frame of the file.
     End = 255,
 }
 
 impl Section {
-    const ALL: [Self; 4] = [Self::Engine, Self::Accounts, Self::Chains, Self::End];
+    const ALL: [Self; 5] = [Self::Engine, Self::Accounts, Self::Chains, Self::Audit, Self::End];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|section| *section as u8 == byte)
@@ -194,8 +198,9 @@ impl Snapshots {
             return Err(damaged(0, "the first bytes are not those of a snapshot"));
         }
         let version = u32_at(&head, 8);
-        if version != SNAPSHOT_VERSION {
-            let what = format!("version {version}, this program reads {SNAPSHOT_VERSION}");
+        if !(SNAPSHOT_VERSION_MIN..=SNAPSHOT_VERSION).contains(&version) {
+            let what =
+                format!("version {version}, this program reads {SNAPSHOT_VERSION_MIN} to {SNAPSHOT_VERSION}");
             return Err(damaged(8, &what));
         }
         if u32_at(&head, 12) != header_checksum(&head) {

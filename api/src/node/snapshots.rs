@@ -111,7 +111,7 @@ pub fn restore(snapshot: &SnapshotReader, hub: &Hub) -> Result<Vec<ViewShard>, S
             Section::Accounts => of_shard.accounts.push(decode(&bytes)?),
             Section::Engine => of_shard.engine.push(decode(&bytes)?),
             Section::Chains => of_shard.chains.push(decode(&bytes)?),
-            Section::End => {}
+            Section::Audit | Section::End => {}
         }
     }
     let places = snapshot.places().iter();

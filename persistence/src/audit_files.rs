@@ -1,0 +1,748 @@
+//! The files of an audit: all hashes of the tree, the journal of tenders' commands, and the signed roots.
+//!
+//! Append-only; docs/audit.md draws every byte. Buffered: nothing here is answered for, and a crash is made good by the
+//! replay. Never decides what belongs into the tree.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{Command, LogTime, RequestId, Secret};
+
+use crate::audit::{AuditPlace, ChainPlace, FAR};
+use crate::checkpoint::Checkpoint;
+use crate::disk::{Disk, DiskFile};
+use crate::format::{put, u16_at, u32_at, u64_at, u128_at};
+use crate::leaf::{Head, leaf_of, read_public_part, secret_digest};
+use crate::merkle::{self, Hash, Subtrees, node_count, node_position};
+use crate::sealer::{Opened, Place, Sealed};
+use crate::{KeyError, Sealer};
+
+/// Version of the files of an audit.
+pub const AUDIT_VERSION: u32 = 1;
+/// Place of a record that is not there.
+pub(crate) const NOWHERE: u64 = 0;
+/// What is buffered is written when it is larger.
+const BUFFER_BYTES: usize = 64 << 10;
+
+// Head of each file, little-endian: 0 magic | 8 version u32 | 12 crc32c u32 | 16 cluster u128 | 32 history u128 |
+// 48 shard u16 | 50 zero
+pub(crate) const NODES_MAGIC: [u8; 8] = *b"RTANODES";
+pub(crate) const JOURNAL_MAGIC: [u8; 8] = *b"RTAJOURN";
+pub(crate) const ROOTS_MAGIC: [u8; 8] = *b"RTAROOTS";
+pub(crate) const FILE_HEADER: u64 = 64;
+const CLUSTER: usize = 16;
+const HISTORY: usize = 32;
+const SHARD: usize = 48;
+
+// A record of the journal, little-endian, at a multiple of 8.
+pub(crate) const LENGTH: usize = 4;
+pub(crate) const LEAF: usize = 8;
+pub(crate) const INDEX: usize = 16;
+pub(crate) const NUMBER: usize = 24;
+pub(crate) const PREVIOUS: usize = 32;
+pub(crate) const FAR_AT: usize = 40;
+pub(crate) const AT: usize = 48;
+pub(crate) const SERVED: usize = 56;
+pub(crate) const POSITION: usize = 64;
+pub(crate) const FLAGS: usize = 68;
+pub(crate) const PUBLIC: usize = 72;
+pub(crate) const SALT: usize = 80;
+pub(crate) const BEFORE: usize = 96;
+pub(crate) const DIGEST: usize = 128;
+pub(crate) const RECORD_HEADER: usize = 160;
+const FLAG_SEALED: u32 = 1;
+const FLAG_ERASED: u32 = 2;
+const FLAG_SYSTEM: u32 = 4;
+
+// A signed root, little-endian.
+pub(crate) const ROOT_SIZE: usize = 8;
+pub(crate) const ROOT_AT: usize = 16;
+pub(crate) const ROOT_HASH: usize = 24;
+pub(crate) const ROOT_SIGNATURE: usize = 56;
+pub(crate) const ROOT_RECORD: usize = 120;
+
+/// Why something can't be read from an audit.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file is shorter than, or not as, it was written: bring back the folder `audit` from the backup that the data
+    /// folder came from. Roots and chains of what comes are not touched.
+    #[error(
+        "{}, offset {offset}: {what}; restore the folder `audit` that belongs to this data folder", .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The disk refused.
+    #[error("{}: {error}", .path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// A sealed part can't be opened.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+/// What a record of the journal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A command of a tender's chain.
+    Tender,
+    /// An interruption, or a command that is passed by: of no tender, and of all.
+    System,
+}
+
+/// What is known of a record beside its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What it is about.
+    pub kind: RecordKind,
+    /// Place of its leaf in the tree, from 0.
+    pub leaf: u64,
+    /// The entry of the log.
+    pub index: u64,
+    /// Its place in the entry, from 0.
+    pub position: u32,
+    /// Its place in its chain, from 1.
+    pub number: u64,
+    pub(crate) previous: u64,
+    pub(crate) far: u64,
+    /// Its stamp.
+    pub at: LogTime,
+    /// The hash of the tender's chain before it.
+    pub before: Hash,
+    /// The stamp of the shard's command before it.
+    pub served_until: LogTime,
+    /// Digest of its secret part.
+    pub digest: Hash,
+    /// The salt, when there is no secret part.
+    pub salt: [u8; 16],
+    /// The secret part's key was destroyed.
+    pub is_erased: bool,
+}
+
+/// A record of the journal, checked against the tree.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What is known of it.
+    pub header: Header,
+    /// The command; its secret part is there when it could be read, with its salt.
+    pub command: Command,
+    /// The bytes that are hashed in public.
+    pub public: Vec<u8>,
+    /// Its leaf hash.
+    pub leaf_hash: Hash,
+    /// Whether it has a secret part, readable or not.
+    pub has_secret: bool,
+}
+
+/// A file that only grows at its end.
+struct Growing {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Where the buffer belongs.
+    written: u64,
+    buffer: Vec<u8>,
+}
+
+impl Growing {
+    fn open(place: &AuditPlace, shard: u16, kind: &str, magic: [u8; 8]) -> io::Result<Self> {
+        let path = place.dir.join(format!("{shard:04x}.{kind}"));
+        let mut head = vec![0; FILE_HEADER as usize];
+        put(&mut head, 0, &magic);
+        put(&mut head, 8, &AUDIT_VERSION.to_le_bytes());
+        put(&mut head, CLUSTER, &place.sealer.cluster().to_le_bytes());
+        put(&mut head, HISTORY, &place.history.0.to_le_bytes());
+        put(&mut head, SHARD, &shard.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[CLUSTER..]);
+        put(&mut head, 12, &crc.to_le_bytes());
+        let file = match place.disk.open(&path) {
+            Ok(file) if file.len()? >= FILE_HEADER => {
+                let mut found = vec![0; FILE_HEADER as usize];
+                file.read_at(0, &mut found)?;
+                if found != head {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, differs(&path, &found, &head)));
+                }
+                file
+            }
+            // A start that was cut short left it without a head.
+            Ok(_) => create(&*place.disk, place, &path, &head)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&*place.disk, place, &path, &head)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, file: Arc::from(file), written: FILE_HEADER, buffer: Vec::new() })
+    }
+
+    fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.write_at(self.written, &[&self.buffer])?;
+            self.written += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+fn create(disk: &dyn Disk, place: &AuditPlace, path: &Path, head: &[u8]) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.create(path)?;
+    file.write_at(0, &[head])?;
+    file.sync_all()?;
+    disk.sync_dir(&place.dir)?;
+    Ok(file)
+}
+
+fn differs(path: &Path, found: &[u8], expected: &[u8]) -> String {
+    let path = path.display();
+    let what = if found[..8] != expected[..8] || u32_at(found, 8) != AUDIT_VERSION {
+        format!("not a file of an audit of version {AUDIT_VERSION}")
+    } else if u128_at(found, CLUSTER) != u128_at(expected, CLUSTER)
+        || u128_at(found, HISTORY) != u128_at(expected, HISTORY)
+        || u16_at(found, SHARD) != u16_at(expected, SHARD)
+    {
+        "it belongs to another log".into()
+    } else {
+        "its head is damaged".into()
+    };
+    format!(
+        "{path}: {what}; restore the folder `audit` that belongs to this data folder, or move it away: then only \
+             what comes can be proved"
+    )
+}
+
+/// The files of one shard's audit.
+pub(crate) struct AuditFiles {
+    shard: u16,
+    sealer: Sealer,
+    nodes: Growing,
+    journal: Growing,
+    roots: Growing,
+    /// The first error of a write; nothing is written behind it.
+    failed: Option<io::Error>,
+}
+
+impl AuditFiles {
+    pub(crate) fn open(place: &AuditPlace, shard: u16) -> io::Result<Self> {
+        place.disk.create_dir(&place.dir)?;
+        let mut roots = Growing::open(place, shard, "roots", ROOTS_MAGIC)?;
+        roots.written = sound_roots(&roots, shard)?;
+        Ok(Self {
+            shard,
+            sealer: place.sealer.clone(),
+            nodes: Growing::open(place, shard, "nodes", NODES_MAGIC)?,
+            journal: Growing::open(place, shard, "journal", JOURNAL_MAGIC)?,
+            roots,
+            failed: None,
+        })
+    }
+
+    /// Goes on behind `size` leaves and the journal's `end`; what lies behind is written again by the replay.
+    pub(crate) fn rewind(&mut self, size: u64, journal_end: Option<u64>) {
+        self.nodes.written = FILE_HEADER + 32 * node_count(size);
+        self.journal.written = journal_end.unwrap_or(FILE_HEADER);
+        for file in [&self.nodes, &self.journal] {
+            if file.file.len().is_ok_and(|len| len < file.written) {
+                tracing::error!(
+                    "{} is shorter than the snapshot counts on: what came before it can't be proved; restore the \
+                     folder `audit`",
+                    file.path.display()
+                );
+            }
+        }
+    }
+
+    pub(crate) fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    pub(crate) fn journal_end(&self) -> u64 {
+        self.journal.end()
+    }
+
+    pub(crate) fn push_node(&mut self, hash: &Hash) {
+        self.nodes.buffer.extend_from_slice(hash);
+    }
+
+    /// Appends a record and answers its place.
+    pub(crate) fn push_record(
+        &mut self,
+        header: &Header,
+        public: &[u8],
+        place: Place,
+        salt: [u8; 16],
+        secret: Option<&Secret>,
+    ) -> u64 {
+        let mut flags = if header.is_erased { FLAG_ERASED } else { 0 };
+        if header.kind == RecordKind::System {
+            flags |= FLAG_SYSTEM;
+        }
+        let mut sealed = Vec::new();
+        if let Some(secret) = secret {
+            match self.sealer.seal_secret(place, salt, secret) {
+                Ok(part) => {
+                    flags |= FLAG_SEALED;
+                    sealed = wincode::serialize(&part).expect("a sealed part is below the limits");
+                }
+                Err(error) => self.fail(io::Error::other(error)),
+            }
+        }
+        let at = self.journal.end();
+        let buffer = &mut self.journal.buffer;
+        let start = buffer.len();
+        buffer.resize(start + RECORD_HEADER, 0);
+        buffer.extend_from_slice(public);
+        buffer.extend_from_slice(&sealed);
+        let length = buffer.len() - start - RECORD_HEADER;
+        buffer.resize(buffer.len().next_multiple_of(8), 0);
+        let record = &mut buffer[start..];
+        put(record, LENGTH, &(length as u32).to_le_bytes());
+        put(record, LEAF, &header.leaf.to_le_bytes());
+        put(record, INDEX, &header.index.to_le_bytes());
+        put(record, NUMBER, &header.number.to_le_bytes());
+        put(record, PREVIOUS, &header.previous.to_le_bytes());
+        put(record, FAR_AT, &header.far.to_le_bytes());
+        put(record, AT, &header.at.0.to_le_bytes());
+        put(record, SERVED, &header.served_until.0.to_le_bytes());
+        put(record, POSITION, &header.position.to_le_bytes());
+        put(record, FLAGS, &flags.to_le_bytes());
+        put(record, PUBLIC, &(public.len() as u32).to_le_bytes());
+        put(record, SALT, &header.salt);
+        put(record, BEFORE, &header.before);
+        put(record, DIGEST, &header.digest);
+        let crc = checksum(record, self.shard, at);
+        put(record, 0, &crc.to_le_bytes());
+        at
+    }
+
+    pub(crate) fn push_root(&mut self, checkpoint: &Checkpoint) {
+        let mut record = [0; ROOT_RECORD];
+        put(&mut record, ROOT_SIZE, &checkpoint.size.to_le_bytes());
+        put(&mut record, ROOT_AT, &checkpoint.at.0.to_le_bytes());
+        put(&mut record, ROOT_HASH, &checkpoint.root);
+        put(&mut record, ROOT_SIGNATURE, &checkpoint.signature);
+        let crc = checksum(&record, self.shard, self.roots.end());
+        put(&mut record, 0, &crc.to_le_bytes());
+        self.roots.buffer.extend_from_slice(&record);
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        if self.failed.is_none() {
+            tracing::error!(
+                "The audit of shard {} can't be written: no snapshot is taken until the next start: {error}",
+                self.shard
+            );
+            self.failed = Some(error);
+        }
+    }
+
+    pub(crate) fn flush_if_large(&mut self) {
+        if self.failed.is_some() || self.journal.buffer.len() + self.nodes.buffer.len() >= BUFFER_BYTES {
+            // Kept and told to who wants to count on the files.
+            let _told = self.flush();
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.failed.is_none() {
+            let flushed =
+                [&mut self.nodes, &mut self.journal, &mut self.roots].into_iter().try_for_each(Growing::flush);
+            if let Err(error) = flushed {
+                self.fail(error);
+            }
+        }
+        let Some(error) = &self.failed else { return Ok(()) };
+        let error = io::Error::new(error.kind(), error.to_string());
+        for file in [&mut self.nodes, &mut self.journal, &mut self.roots] {
+            // Counted on, so that places stay right, but not kept.
+            file.written = file.end();
+            file.buffer = Vec::new();
+        }
+        Err(error)
+    }
+
+    pub(crate) fn reader(&self, size: u64) -> AuditReader {
+        let share =
+            |file: &Growing| Shared { path: file.path.clone(), file: Arc::clone(&file.file), end: file.end() };
+        AuditReader {
+            shard: self.shard,
+            sealer: self.sealer.clone(),
+            size,
+            nodes: share(&self.nodes),
+            journal: share(&self.journal),
+            roots: share(&self.roots),
+        }
+    }
+}
+
+/// The checksum of a record, salted with its shard and place.
+fn checksum(record: &[u8], shard: u16, at: u64) -> u32 {
+    let salt = crc32c::crc32c_append(crc32c::crc32c(&shard.to_le_bytes()), &at.to_le_bytes());
+    crc32c::crc32c_append(salt, &record[LENGTH..])
+}
+
+/// Where the sound roots end: a crash may have torn the last ones.
+fn sound_roots(roots: &Growing, shard: u16) -> io::Result<u64> {
+    let len = roots.file.len()?;
+    let mut count = (len - FILE_HEADER) / ROOT_RECORD as u64;
+    while count > 0 {
+        let at = FILE_HEADER + (count - 1) * ROOT_RECORD as u64;
+        let mut record = [0; ROOT_RECORD];
+        roots.file.read_at(at, &mut record)?;
+        if u32_at(&record, 0) == checksum(&record, shard, at) {
+            break;
+        }
+        count -= 1;
+    }
+    Ok(FILE_HEADER + count * ROOT_RECORD as u64)
+}
+
+#[derive(Clone)]
+struct Shared {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    end: u64,
+}
+
+impl Shared {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), AuditError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged(offset, "it is too short"),
+            _ => AuditError::Disk { path: self.path.clone(), error },
+        };
+        self.file.read_at(offset, bytes).map_err(failed)
+    }
+
+    fn damaged(&self, offset: u64, what: &'static str) -> AuditError {
+        AuditError::Damaged { path: self.path.clone(), offset, what }
+    }
+}
+
+/// Reads an audit as it stood at one moment. Cheap to clone; needs no lock.
+#[derive(Clone)]
+pub struct AuditReader {
+    shard: u16,
+    sealer: Sealer,
+    size: u64,
+    nodes: Shared,
+    journal: Shared,
+    roots: Shared,
+}
+
+impl Subtrees for AuditReader {
+    type Error = AuditError;
+
+    fn subtree(&mut self, level: u32, index: u64) -> Result<Hash, AuditError> {
+        let mut hash = [0; 32];
+        self.nodes.read(FILE_HEADER + 32 * node_position(level, index), &mut hash)?;
+        Ok(hash)
+    }
+}
+
+impl AuditReader {
+    /// How many leaves the tree has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes everything durable that it reads.
+    ///
+    /// # Errors
+    /// A sync failed: nothing may count on the files.
+    pub fn sync(&self) -> io::Result<()> {
+        [&self.nodes, &self.journal, &self.roots].into_iter().try_for_each(|shared| shared.file.sync_data())
+    }
+
+    /// The root of the first `size` leaves.
+    ///
+    /// # Errors
+    /// A file is damaged.
+    pub fn root(&mut self, size: u64) -> Result<Hash, AuditError> {
+        merkle::root(size, self)
+    }
+
+    /// The proof that leaf `index` is in the tree whose root `checkpoint` signs, checked against that root.
+    ///
+    /// # Errors
+    /// A file is damaged.
+    pub fn inclusion(
+        &mut self,
+        index: u64,
+        leaf: &Hash,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<Hash>, AuditError> {
+        let proof = merkle::inclusion_proof(index, checkpoint.size, self)?;
+        if merkle::root_of_inclusion(leaf, index, checkpoint.size, &proof) != Some(checkpoint.root) {
+            return Err(self.nodes.damaged(FILE_HEADER, "its hashes don't give the root that was signed"));
+        }
+        Ok(proof)
+    }
+
+    /// The proof that the tree of `size` leaves begins with that of `before` leaves.
+    ///
+    /// # Errors
+    /// A file is damaged.
+    pub fn consistency(&mut self, before: u64, size: u64) -> Result<Vec<Hash>, AuditError> {
+        merkle::consistency_proof(before, size, self)
+    }
+
+    fn header(&self, at: u64) -> Result<(Header, [u8; RECORD_HEADER]), AuditError> {
+        let mut bytes = [0; RECORD_HEADER];
+        if at < FILE_HEADER || !at.is_multiple_of(8) || at + RECORD_HEADER as u64 > self.journal.end {
+            return Err(self.journal.damaged(at, "no record can be here"));
+        }
+        self.journal.read(at, &mut bytes)?;
+        let flags = u32_at(&bytes, FLAGS);
+        let hash = |at: usize| bytes[at..at + 32].try_into().expect("32 bytes");
+        let header = Header {
+            kind: if flags & FLAG_SYSTEM == 0 { RecordKind::Tender } else { RecordKind::System },
+            leaf: u64_at(&bytes, LEAF),
+            index: u64_at(&bytes, INDEX),
+            position: u32_at(&bytes, POSITION),
+            number: u64_at(&bytes, NUMBER),
+            previous: u64_at(&bytes, PREVIOUS),
+            far: u64_at(&bytes, FAR_AT),
+            at: LogTime(u64_at(&bytes, AT) as i64),
+            before: hash(BEFORE),
+            served_until: LogTime(u64_at(&bytes, SERVED) as i64),
+            digest: hash(DIGEST),
+            salt: bytes[SALT..SALT + 16].try_into().expect("16 bytes"),
+            is_erased: flags & FLAG_ERASED != 0,
+        };
+        // The rest is checked with the whole record; this much keeps a walk from going astray.
+        if header.previous >= at || header.far >= at {
+            return Err(self.journal.damaged(at, "a record points forward"));
+        }
+        Ok((header, bytes))
+    }
+
+    /// The record at a place that [`AuditReader::places`] or [`AuditReader::find`] gave.
+    ///
+    /// # Errors
+    /// It is damaged, or its secret part can't be opened.
+    pub fn record(&mut self, at: u64) -> Result<Record, AuditError> {
+        let (mut header, head) = self.header(at)?;
+        let length = u32_at(&head, LENGTH) as usize;
+        let padded = (RECORD_HEADER + length).next_multiple_of(8);
+        let public_length = u32_at(&head, PUBLIC) as usize;
+        if at + padded as u64 > self.journal.end || public_length > length {
+            return Err(self.journal.damaged(at, "a record's length can't be right"));
+        }
+        let mut bytes = vec![0; padded];
+        self.journal.read(at, &mut bytes)?;
+        if u32_at(&bytes, 0) != checksum(&bytes, self.shard, at) {
+            return Err(self.journal.damaged(at, "a record's checksum does not hold"));
+        }
+        let public = bytes[RECORD_HEADER..RECORD_HEADER + public_length].to_vec();
+        let (envelope, action) =
+            read_public_part(&public).map_err(|_| self.journal.damaged(at, "a record's command can't be read"))?;
+        let mut command = Command { envelope, action, secret: None };
+        let mut has_secret = header.is_erased;
+        if u32_at(&head, FLAGS) & FLAG_SEALED != 0 {
+            has_secret = true;
+            let sealed: Sealed =
+                wincode::deserialize_exact(&bytes[RECORD_HEADER + public_length..RECORD_HEADER + length])
+                    .map_err(|_| self.journal.damaged(at, "a record's sealed part can't be read"))?;
+            let place = Place::Log { shard: self.shard, index: header.index, position: header.position };
+            match self.sealer.open_secret(place, &sealed)? {
+                Opened::Clear { salt, secret } => {
+                    command.envelope.salt = salt;
+                    command.secret = Some(secret);
+                }
+                Opened::Erased(_) => header.is_erased = true,
+            }
+        } else {
+            command.envelope.salt = header.salt;
+        }
+        let leaf_hash = leaf_of(&public, &header.digest);
+        let is_whole =
+            header.is_erased || header.digest == secret_digest(command.envelope.salt, command.secret.as_ref());
+        if !is_whole || self.subtree(0, header.leaf)? != leaf_hash {
+            return Err(self.journal.damaged(at, "a record does not give the leaf that is in the tree"));
+        }
+        Ok(Record { header, command, public, leaf_hash, has_secret })
+    }
+
+    /// The places of the records of a chain, oldest first, from leaf `from` on.
+    ///
+    /// # Errors
+    /// The journal is damaged.
+    pub fn places(&self, chain: &ChainPlace, from: u64) -> Result<Vec<u64>, AuditError> {
+        let mut places = Vec::new();
+        let mut at = chain.tail.last;
+        while at != NOWHERE {
+            let (header, _) = self.header(at)?;
+            if header.leaf < from {
+                break;
+            }
+            places.push(at);
+            at = header.previous;
+        }
+        places.reverse();
+        Ok(places)
+    }
+
+    /// The place of the command of a chain that was stamped `at` and made by `request`.
+    ///
+    /// # Errors
+    /// The journal is damaged.
+    pub fn find(
+        &mut self,
+        chain: &ChainPlace,
+        at: LogTime,
+        request: RequestId,
+    ) -> Result<Option<u64>, AuditError> {
+        let mut place = chain.tail.last;
+        while place != NOWHERE {
+            let (header, _) = self.header(place)?;
+            if header.at > at {
+                // A record pointed at from afar is at most FAR records away; what lies between is later still.
+                let far = if header.far == NOWHERE { None } else { Some(self.header(header.far)?.0.at) };
+                place = if far.is_some_and(|far| far > at) { header.far } else { header.previous };
+                continue;
+            }
+            if header.at < at {
+                return Ok(None);
+            }
+            if self.record(place)?.command.envelope.request == request {
+                return Ok(Some(place));
+            }
+            place = header.previous;
+        }
+        Ok(None)
+    }
+
+    fn root_count(&self) -> u64 {
+        (self.roots.end - FILE_HEADER) / ROOT_RECORD as u64
+    }
+
+    fn stored_root(&self, number: u64) -> Result<Checkpoint, AuditError> {
+        let at = FILE_HEADER + number * ROOT_RECORD as u64;
+        let mut record = [0; ROOT_RECORD];
+        self.roots.read(at, &mut record)?;
+        if u32_at(&record, 0) != checksum(&record, self.shard, at) {
+            return Err(self.roots.damaged(at, "a signed root's checksum does not hold"));
+        }
+        Ok(Checkpoint {
+            shard: self.shard,
+            size: u64_at(&record, ROOT_SIZE),
+            root: record[ROOT_HASH..ROOT_SIGNATURE].try_into().expect("32 bytes"),
+            at: LogTime(u64_at(&record, ROOT_AT) as i64),
+            signature: record[ROOT_SIGNATURE..].try_into().expect("64 bytes"),
+        })
+    }
+
+    /// The newest signed root.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn latest(&self) -> Result<Option<Checkpoint>, AuditError> {
+        self.root_count().checked_sub(1).map(|last| self.stored_root(last)).transpose()
+    }
+
+    /// The first signed root of a tree with more than `leaf` leaves.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn covering(&self, leaf: u64) -> Result<Option<Checkpoint>, AuditError> {
+        let (mut low, mut high) = (0, self.root_count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.stored_root(middle)?.size > leaf { high = middle } else { low = middle + 1 }
+        }
+        (low < self.root_count()).then(|| self.stored_root(low)).transpose()
+    }
+
+    /// Head of a tender's chain behind `record`.
+    pub fn head_behind(record: &Record) -> Head {
+        let mut head = Head { count: record.header.number - 1, hash: record.header.before };
+        head.push(record.leaf_hash);
+        head
+    }
+}
+
+const _: () = assert!(FAR > 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CHECKPOINT_TEXT;
+    use crate::format::page;
+
+    #[test]
+    fn the_page_draws_these_bytes() {
+        let text = include_str!("../docs/audit.md");
+        page::check(
+            text,
+            "### File head",
+            &[
+                (0, "magic"),
+                (8, "version"),
+                (12, "crc32c"),
+                (CLUSTER, "cluster"),
+                (HISTORY, "history"),
+                (SHARD, "shard"),
+                (SHARD + 2, "zero"),
+            ],
+        );
+        let (offset, size, _) = page::fields(text, "### File head").pop().expect("a last field");
+        assert_eq!((offset + size) as u64, FILE_HEADER);
+        page::check(
+            text,
+            "### Journal record",
+            &[
+                (0, "crc32c"),
+                (LENGTH, "length"),
+                (LEAF, "leaf"),
+                (INDEX, "index"),
+                (NUMBER, "number"),
+                (PREVIOUS, "previous"),
+                (FAR_AT, "far"),
+                (AT, "at"),
+                (SERVED, "served"),
+                (POSITION, "position"),
+                (FLAGS, "flags"),
+                (PUBLIC, "public"),
+                (PUBLIC + 4, "zero"),
+                (SALT, "salt"),
+                (BEFORE, "before"),
+                (DIGEST, "digest"),
+                (RECORD_HEADER, "bytes"),
+            ],
+        );
+        page::check(
+            text,
+            "### Root record",
+            &[
+                (0, "crc32c"),
+                (LENGTH, "zero"),
+                (ROOT_SIZE, "size"),
+                (ROOT_AT, "at"),
+                (ROOT_HASH, "root"),
+                (ROOT_SIGNATURE, "signature"),
+            ],
+        );
+        let (offset, size, _) = page::fields(text, "### Root record").pop().expect("a last field");
+        assert_eq!(offset + size, ROOT_RECORD);
+        assert!(text.contains(&format!("Audit version {AUDIT_VERSION}")));
+        assert!(text.contains(&format!("\n{CHECKPOINT_TEXT}\n")));
+        for magic in [NODES_MAGIC, JOURNAL_MAGIC, ROOTS_MAGIC] {
+            assert!(text.contains(&format!("`{}`", String::from_utf8_lossy(&magic))));
+        }
+        let flags = format!(
+            "{FLAG_SEALED}: has a sealed part; {FLAG_ERASED}: its secret part was erased; {FLAG_SYSTEM}: system"
+        );
+        assert!(text.contains(&flags));
+        assert!(text.contains(&format!("whose number is a multiple of {FAR};")));
+    }
+}
