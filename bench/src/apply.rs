@@ -4,9 +4,9 @@
 //! The engine's time includes `maintain`, which grows its tables between entries; the maps grow inside `apply`.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use engine::{Engine, Entry, Lot, Reply, Sink, Step, Tender};
+use engine::{Engine, Entry, Lot, Reply, Settling, Sink, Step, Tender};
 
 use crate::allocations;
 use crate::std_maps::{PeerSink, StdMaps};
@@ -155,6 +155,22 @@ pub fn measure(lots: usize, rounds: usize, entries: usize) -> Row {
         maintain_allocations: between as f64 / all,
         peer_allocations: on_theirs as f64 / all,
     }
+}
+
+/// How many auto bidders settling is measured with: far more than a tender takes.
+pub const AUTO_BIDDERS: [u16; 5] = [2, 10, 100, 1_000, 10_000];
+
+/// The time that settling the limits of `bidders` at an opening takes, `times` times.
+pub fn opening(bidders: u16, times: u64) -> Duration {
+    let fresh = Settling::new(bidders);
+    (0..times)
+        .map(|_| {
+            let mut lot = fresh.clone();
+            let started = Instant::now();
+            black_box(lot.open());
+            started.elapsed()
+        })
+        .sum()
 }
 
 /// The middle of `values`, the upper one of two.

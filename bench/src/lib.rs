@@ -13,6 +13,8 @@ pub mod codec;
 #[cfg(feature = "load")]
 pub mod floor;
 #[cfg(feature = "load")]
+pub mod formats;
+#[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "load")]
 pub mod log_append;

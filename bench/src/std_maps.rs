@@ -148,6 +148,7 @@ impl StdMaps {
             price: *price,
             at: envelope.at,
             outcome,
+            all_or_nothing: false,
         };
         if let Some(key) = envelope.key {
             let seen = Remembered { body: key.body, lot: place as u16, decision: lot.decisions.len() as u32 };

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bench::apply::{self, Swallow, on_engine, on_peer};
+use bench::apply::{self, AUTO_BIDDERS, Swallow, on_engine, on_peer};
 use bench::codec;
+use bench::formats::{FormatLoad, Kind};
 use bench::log_append;
 use bench::std_maps::{PeerSink, StdMaps};
 use bench::workload::{BATCH, Workload};
-use engine::{Answer, Lot, Refusal, Reply, Sink, Step, Tender};
+use engine::{Answer, Lot, LotStage, Outcome, Refusal, Reply, Settling, Sink, Step, Tender};
 
 /// Everything that applying gave, to be compared.
 #[derive(Default)]
@@ -94,6 +95,47 @@ fn the_rows_of_apply_and_codec_are_measured() {
         let entry = codec::entry(bids);
         let payload = codec::payload(&entry).expect("it is encoded");
         assert_eq!(codec::read(&payload, &entry, &sealer).expect("it is decoded"), entry);
+    }
+}
+
+#[test]
+fn the_rows_of_the_formats_are_measured() {
+    for kind in Kind::ALL {
+        let mut load = FormatLoad::new(kind);
+        let mut sink = Swallow::default();
+        // Past the end of a japanese level and of a tender of dutch lots.
+        let (spent, applied) = load.apply(70 * BATCH, &mut sink);
+        assert_eq!(sink.replies as usize, applied, "{kind:?}");
+        assert!(spent.ns > 0.0 && applied >= 70 * BATCH);
+        load.engine().check_invariants();
+        let lots = || load.engine().tenders().flat_map(Tender::lots);
+        let accepted = |outcome: &Outcome| !matches!(outcome, Outcome::Refused(_));
+        let refused = lots().flat_map(Lot::decisions).filter(|decision| !accepted(&decision.outcome)).count();
+        assert_eq!(refused, 0, "{kind:?}: everything is accepted");
+        match kind {
+            Kind::Dutch => assert!(lots().filter(|lot| lot.stage == LotStage::Closed).count() >= 70 * BATCH),
+            Kind::Japanese => assert!(lots().all(|lot| lot.bidder_count() == 20), "a level has ended"),
+            Kind::AutoBid => {
+                let automatic = |outcome: &Outcome| matches!(outcome, Outcome::Automatic(_));
+                let fired = lots().flat_map(Lot::decisions).filter(|decision| automatic(&decision.outcome));
+                assert!(fired.count() > 70 * BATCH, "the leader's limit answers every bid");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn limits_settle_however_many_they_are() {
+    for bidders in AUTO_BIDDERS {
+        let mut lot = Settling::new(bidders);
+        assert_eq!(lot.open(), usize::from(bidders), "everybody's limit makes a bid");
+        lot.check();
+        for _ in 0..3 {
+            assert_eq!(lot.bid(), 1, "the leader's limit answers");
+            lot.check();
+        }
+        assert!(apply::opening(bidders, 1).as_nanos() > 0);
     }
 }
 

@@ -42,6 +42,11 @@ impl Slot {
         (self.price, self.order)
     }
 
+    fn set(&mut self, amount: &Amount) {
+        (self.price, self.at, self.order) = (amount.price, amount.at, amount.order);
+        self.seq = u32::try_from(amount.seq).expect("a lot makes fewer than 2^32 steps");
+    }
+
     /// Whether any bid was ever accepted.
     pub fn has_bid(&self) -> bool {
         self.accepted > 0 || self.automatic
@@ -64,6 +69,9 @@ pub(crate) const NO_FIRST: u32 = u32::MAX;
 
 /// Up to this many standing bids a scan finds one faster than a search.
 const SCAN_MAX: usize = 32;
+
+/// Up to this many automatic bids are put into the order one by one.
+const FEW_MAX: usize = 4;
 
 /// Slots that are read ahead: in a larger book a bid touches some of many.
 const GLANCE_MAX: usize = 16;
@@ -303,6 +311,44 @@ impl Book {
         self.put(bidder, amount, newest)
     }
 
+    /// Lets many bids stand that limits made: each by bidder, amount and place in the history, nobody twice. However
+    /// many they are, the order is made once.
+    pub fn stand_automatic_all(&mut self, bids: &[(BidderNumber, Amount, u32)]) {
+        if bids.len() <= FEW_MAX {
+            for (bidder, amount, newest) in bids {
+                self.stand_automatic(*bidder, *amount, *newest);
+            }
+            return;
+        }
+        let mut moved: Vec<u16> = Vec::with_capacity(bids.len());
+        let last = bids.iter().map(|(bidder, ..)| *bidder).max().expect("there are many");
+        self.slot_mut(last);
+        let mut is_moved = vec![false; self.slots.len()];
+        for (bidder, amount, newest) in bids {
+            let slot = &mut self.slots[bidder.index()];
+            assert!(!slot.stands || amount.price < slot.price, "an automatic bid is better than the one before");
+            if !slot.has_bid() || slot.first == NO_FIRST {
+                slot.first = *newest;
+            }
+            (slot.automatic, slot.stands, slot.rejected, slot.newest) = (true, true, false, *newest);
+            slot.set(amount);
+            is_moved[bidder.index()] = true;
+            moved.push(bidder.index() as u16);
+        }
+        moved.sort_unstable_by(|a, b| self.compare(*a, *b));
+        let old = std::mem::take(&mut self.order);
+        let mut stayed = old.into_iter().filter(|index| !is_moved[usize::from(*index)]).peekable();
+        let mut order = Vec::with_capacity(self.slots.len());
+        for index in moved {
+            while let Some(other) = stayed.next_if(|other| self.compare(*other, index) == Ordering::Less) {
+                order.push(other);
+            }
+            order.push(index);
+        }
+        order.extend(stayed);
+        self.order = order;
+    }
+
     /// Lets a bid stand that was counted already.
     pub fn put(&mut self, bidder: BidderNumber, amount: Amount, newest: u32) -> usize {
         let index = bidder.index();
@@ -319,8 +365,7 @@ impl Book {
         }
         let slot = &mut self.slots[index];
         slot.stands = true;
-        (slot.price, slot.at, slot.order) = (amount.price, amount.at, amount.order);
-        slot.seq = u32::try_from(amount.seq).expect("a lot makes fewer than 2^32 steps");
+        slot.set(&amount);
         let place = if self.adjusts.is_empty() {
             let own = slot.key();
             self.order.partition_point(|other| self.slots[usize::from(*other)].key() < own)

@@ -49,6 +49,8 @@ pub use refusal::*;
 pub use rule_table::*;
 pub use rule_template::*;
 pub use rules::*;
+#[doc(hidden)]
+pub use settle::Settling;
 pub use sight::*;
 pub use snapshot::*;
 pub use spec::*;

@@ -731,8 +731,12 @@ impl Check {
     }
 }
 
-#[cfg(test)]
 impl Rules {
+    /// English rules at their defaults, with limits.
+    pub(crate) fn for_settling() -> Self {
+        Self { limits: true, ..Self::plain() }
+    }
+
     /// English rules at their defaults, without a guard.
     pub(crate) fn plain() -> Self {
         Self {

@@ -89,12 +89,13 @@ impl Lot {
     pub(crate) fn fire(&mut self, at: LogTime, seq: u64, moves: &[(BidderNumber, Price)]) -> Fired {
         let first = self.history.len();
         let mut fired = Fired::with_capacity(moves.len());
+        let mut bids = Vec::with_capacity(moves.len());
         let scale = self.rules.price_scale;
         for (bidder, price) in moves {
             let limit = self.live_mut().limit_of(*bidder).expect("who has a limit is moved");
             let before = self.book.standing(*bidder).map(|slot| slot.price);
             let amount = Amount { price: *price, at: limit.at, seq: limit.seq, order: limit.order };
-            self.book.stand_automatic(*bidder, amount, self.history.len());
+            bids.push((*bidder, amount, self.history.len()));
             let sent = Sent {
                 request: limit.request,
                 key: None,
@@ -107,6 +108,7 @@ impl Lot {
             self.history.push(Record::automatic(&sent, seq, ranks, MaxNext::None));
             fired.push((*bidder, before));
         }
+        self.book.stand_automatic_all(&bids);
         // Now that all stand, each knows its rank.
         for (index, (bidder, price)) in (first..).zip(moves) {
             let limit = self.live_mut().limit_of(*bidder).expect("who has a limit is moved");
@@ -157,5 +159,60 @@ impl Lot {
                 is_moved && fired.iter().any(|(bidder, _)| rank(*bidder) <= usize::from(overtime.rank))
             }
         }
+    }
+}
+
+/// A lot in which limits are settled, for benchmarks: with more bidders than a tender takes.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Settling {
+    lot: Lot,
+    /// Bids without a limit behind it.
+    rival: BidderNumber,
+}
+
+impl Settling {
+    /// `bidders` have left limits, and the lot is about to open.
+    pub fn new(bidders: u16) -> Self {
+        const HIGHEST: i64 = 1 << 50;
+        let rules = crate::Rules::for_settling();
+        let mut lot = Lot::new(crate::LotId(1), std::sync::Arc::new(rules), None);
+        lot.book.reserve(usize::from(bidders) + 1);
+        for index in 0..usize::from(bidders) {
+            // In no order of price; one would go to the lowest price there is.
+            let price = if index == 0 { 1 } else { HIGHEST + (index as i64 * 7_919) % 65_537 * 100 };
+            let (request, order) = (crate::RequestId(index as u128 + 1), lot.next_order());
+            let limit = crate::live::Limit { price: Price(price), at: LogTime(0), seq: 0, order, request };
+            crate::live::set(&mut lot.live_mut().limits, index, Some(limit));
+        }
+        Self { lot, rival: BidderNumber::from_index(usize::from(bidders)) }
+    }
+
+    /// Settles the limits as at the opening: everybody's makes a bid. How many did is answered.
+    pub fn open(&mut self) -> usize {
+        self.lot.settle(LogTime(1), 1, None).len()
+    }
+
+    /// The rival bids less than the lead, and its limit answers. How many limits made a bid is answered.
+    pub fn bid(&mut self) -> usize {
+        let price = Price(self.lot.book.lead().map_or(1 << 49, |(_, lead)| lead.price.0) - 1);
+        let amount = Amount { price, at: LogTime(2), seq: 2, order: self.lot.next_order() };
+        self.lot.book.stand(self.rival, amount, self.lot.history.len());
+        let sent = Sent {
+            request: crate::RequestId(1 << 20),
+            key: None,
+            at: LogTime(2),
+            bidder: Some(self.rival),
+            price: Some(price.decimal(2)),
+            is_bound: false,
+        };
+        let ranks = Ranks { rank: 1, award_rank: 1, tied: false };
+        self.lot.history.push(Record::accepted(&sent, 2, ranks, MaxNext::None));
+        self.lot.settle(LogTime(2), 2, None).len()
+    }
+
+    /// Panics if the book contradicts itself.
+    pub fn check(&self) {
+        self.lot.book.check_invariants();
     }
 }
