@@ -33,6 +33,8 @@ pub struct Audience {
     pub board: bool,
     /// The number of bidders with a standing bid.
     pub bidder_count: bool,
+    /// The effective prices beside the prices that are seen.
+    pub effective: bool,
     /// Reasons given by the buyer to all.
     pub reasons: bool,
     /// Reasons that concern one bidder's bid.
@@ -49,6 +51,7 @@ impl Audience {
         lead_bidder: true,
         board: true,
         bidder_count: true,
+        effective: true,
         reasons: true,
         bid_reasons: true,
         winning_price: true,
@@ -63,6 +66,7 @@ impl Audience {
             lead_bidder: sight.lead_bidder,
             board: sight.board,
             bidder_count: sight.bidder_count,
+            effective: sight.adjustments,
             reasons: sight.reasons,
             bid_reasons: buyer,
             winning_price: sight.winning_price,

@@ -466,12 +466,8 @@ impl Lot {
         let from = live.hidden_from;
         live.given = Given::Nothing;
         live.hidden.clear();
+        // They stay hidden as long as the turn or level, which begins again, is not over.
         self.drop_records(from, None);
-        let len = self.history.len();
-        let live = self.live_mut();
-        if from != ALL_SHOWN {
-            live.hidden_from = len;
-        }
     }
 
     /// Marks accepted records from a place on as dropped, of one bidder or of all.

@@ -321,6 +321,11 @@ impl Lot {
         self.book.adjust(bidder)
     }
 
+    /// The effective price of a bidder's price, rounded half up as it is shown.
+    pub fn effective(&self, bidder: BidderNumber, price: Price) -> Price {
+        self.book.effective(bidder, price).rounded()
+    }
+
     /// Whether prices of the lot are adjusted at all.
     pub fn is_adjusted(&self) -> bool {
         self.book.is_adjusted()

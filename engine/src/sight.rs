@@ -34,6 +34,10 @@ pub struct Sight {
     pub rank: bool,
     /// The number of bidders with a standing bid.
     pub bidder_count: bool,
+    /// The effective prices of all, which tell their adjustments; the own is never hidden.
+    pub adjustments: bool,
+    /// The reader's own traffic light. False for who is no bidder.
+    pub light: bool,
     /// The reserve's price.
     pub reserve: bool,
     /// Reasons given by the buyer to all: of a pause, a resumption, a cancellation.
@@ -100,6 +104,9 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
             board: true,
             rank: false,
             bidder_count: true,
+            // What a buyer gave a bidder would tell who it is.
+            adjustments: tender.shows_names() || !tender.spec().anonymous_to_buyer,
+            light: false,
             reserve: true,
             reasons: true,
             organisations: tender.shows_names(),
@@ -122,6 +129,8 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
                 board: rules.board,
                 rank: rules.rank,
                 bidder_count: rules.bidder_count,
+                adjustments: rules.adjustments,
+                light: rules.light,
                 reserve: rules.reserve.is_some_and(|reserve| reserve.shown),
                 reasons: true,
                 organisations: false,
@@ -141,6 +150,8 @@ pub fn sight(tender: &Tender, lot: &Lot, reader: Reader) -> Option<Sight> {
                 board: false,
                 rank: false,
                 bidder_count: rules.bidder_count,
+                adjustments: false,
+                light: false,
                 reserve: rules.reserve.is_some_and(|reserve| reserve.shown),
                 reasons: true,
                 organisations: false,

@@ -9,7 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, TryRecvError};
-use engine::{Accounts, Action, Engine, Entry, Key, Lot, LotId, Recall, Reply, Sink, Step, Tender, TenderId};
+use engine::{
+    Accounts, Action, Answer, Engine, Entry, Key, Lot, LotId, Recall, Reply, Sink, Step, Tender, TenderId,
+};
 use persistence::Chains;
 use tokio::sync::watch;
 
@@ -60,7 +62,8 @@ impl ViewShard {
     /// parts whose key was destroyed.
     pub fn apply(&mut self, entry: &Entry, term: u64, erased: &[(u32, [u8; 32])]) {
         self.replied = 0;
-        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied: &mut self.replied };
+        let stepped = Vec::new();
+        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied: &mut self.replied, stepped };
         self.machine.apply(entry, &mut windows);
         self.machine.maintain();
         self.chains.feed(entry, erased);
@@ -97,16 +100,33 @@ struct Windows<'a> {
     feeds: &'a mut HashMap<LotId, LotFeed>,
     hub: &'a Hub,
     replied: &'a mut u32,
+    /// The lots that made a step since the last reply.
+    stepped: Vec<LotId>,
 }
 
 impl Sink for Windows<'_> {
-    fn reply(&mut self, _position: usize, _reply: &Reply) {
+    fn reply(&mut self, _position: usize, reply: &Reply) {
         *self.replied += 1;
+        // What nobody else may see makes no step; its bidder's own sockets are told all the same.
+        let changed = match &reply.answer {
+            Answer::Bid(bid) => Some(bid.lot),
+            Answer::Limit(limit) => Some(limit.lot),
+            Answer::Withdrawn(withdrawn) => Some(withdrawn.lot),
+            Answer::Voided(voided) => Some(voided.lot),
+            _ => None,
+        };
+        if let Some(lot) = changed.filter(|lot| !reply.replayed && !self.stepped.contains(lot))
+            && let Some(feed) = self.feeds.get(&lot)
+        {
+            self.hub.touched(feed);
+        }
+        self.stepped.clear();
     }
 
     fn step(&mut self, tender: &Tender, lot: &Lot, step: &Step) {
         let feed = self.feeds.entry(lot.id).or_insert_with(|| self.hub.lot_feed(step.seq - 1));
         feed.push(tender, lot, step);
+        self.stepped.push(lot.id);
     }
 }
 

@@ -4,7 +4,7 @@ use engine::{BidderNumber, Event, ExtendReason, LogTime, Lot, Step};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::state::{BoardRow, LeadBody, PhaseBody, board, lead, phase};
+use super::state::{BoardRow, LeadBody, PhaseBody, board, lead, phase, shown_effective};
 use super::{Audience, price};
 use crate::body::{DecimalText, IdText, TimeText};
 
@@ -69,6 +69,9 @@ pub enum EventBody {
         /// Its price.
         #[serde(skip_serializing_if = "Option::is_none")]
         price: Option<DecimalText>,
+        /// The price that ranks; left out where the reader may not see how its bidder's prices are adjusted.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        effective: Option<DecimalText>,
         /// Whether it is the lead now.
         #[serde(skip_serializing_if = "Option::is_none")]
         lead: Option<bool>,
@@ -181,13 +184,14 @@ pub enum EventBody {
     },
 }
 
-/// The events of a step as `audience` sees them. `scale`: digits behind the point of the lot's prices. `own`: the
-/// reader's own number, where the events are for one bidder alone: what is about itself it may see.
-pub fn events(step: &Step, scale: u8, audience: &Audience, own: Option<BidderNumber>) -> Vec<EventBody> {
-    step.events.iter().map(|event| body(event, scale, audience, own)).collect()
+/// The events of a step of `lot` as `audience` sees them. `own`: the reader's own number, where the events are for one
+/// bidder alone: what is about itself it may see.
+pub fn events(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNumber>) -> Vec<EventBody> {
+    step.events.iter().map(|event| body(lot, event, audience, own)).collect()
 }
 
-fn body(event: &Event, scale: u8, audience: &Audience, own: Option<BidderNumber>) -> EventBody {
+fn body(lot: &Lot, event: &Event, audience: &Audience, own: Option<BidderNumber>) -> EventBody {
+    let scale = lot.rules().price_scale;
     let is_own = |bidder: &BidderNumber| own == Some(*bidder);
     let number = |bidder: &BidderNumber| (audience.numbers || is_own(bidder)).then_some(bidder.0);
     let to_all = |reason: &str| audience.reasons.then(|| reason.to_owned());
@@ -198,6 +202,8 @@ fn body(event: &Event, scale: u8, audience: &Audience, own: Option<BidderNumber>
             EventBody::Bid {
                 bidder: number(bidder).or_else(|| (*lead && audience.lead_bidder).then_some(bidder.0)),
                 price: shows_price.then(|| price(*amount, scale)),
+                effective: shown_effective(lot, *bidder, *amount, audience, is_own(bidder))
+                    .filter(|_| shows_price),
                 lead: (audience.lead || audience.board).then_some(*lead),
                 auto: *auto && shows_price,
             }
@@ -253,7 +259,7 @@ pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
         closes_at: time(changed.closes_at, lot.closes_at()),
         extensions: changed.extensions.then_some(lot.extensions),
         lead: (changed.lead && audience.lead).then(|| lead(lot, audience)),
-        board: (changed.board && audience.board).then(|| board(lot)),
+        board: (changed.board && audience.board).then(|| board(lot, audience)),
         bidder_count: (changed.bidder_count && audience.bidder_count).then(|| lot.bidder_count()),
         reserve_met: if changed.reserve_met { lot.reserve_met() } else { None },
         phase: changed.phase.then(|| phase(lot)),
@@ -272,7 +278,7 @@ pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNum
         lot: IdText(step.lot.0),
         seq: step.seq,
         at: TimeText(step.at),
-        ev: events(step, lot.rules().price_scale, audience, own),
+        ev: events(lot, step, audience, own),
         set: set(lot, step, audience),
     };
     serde_json::to_string(&Frame { p: "upd", update }).expect("a frame is plain data")

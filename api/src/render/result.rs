@@ -46,8 +46,9 @@ pub struct RankedBody {
     pub bidder: u16,
     /// The standing price.
     pub price: DecimalText,
-    /// The price that ranks.
-    pub effective: DecimalText,
+    /// The price that ranks; left out where the reader may not see how its bidder's prices are adjusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<DecimalText>,
     /// The shown rank.
     pub rank: u16,
     /// The place in award order.
@@ -78,7 +79,9 @@ pub fn result(lot: &Lot, sight: &Sight, name: impl FnOnce(BidderNumber) -> Optio
         opened_at: opened_at.map(TimeText),
         closed_at: closed_at.map(TimeText),
         extensions,
-        ranking: ranking.map(|ranked| row(ranked, scale)).collect(),
+        ranking: ranking
+            .map(|ranked| row(ranked, scale, sight.adjustments || Some(ranked.standing.bidder) == own))
+            .collect(),
         winner: shows_winner.then(|| winner.map(|winner| winner.0)),
         winner_name: if sight.winner { winner.and_then(name) } else { None },
         won: own.map(|_| own_wins && stage == LotStage::Awarded),
@@ -87,11 +90,11 @@ pub fn result(lot: &Lot, sight: &Sight, name: impl FnOnce(BidderNumber) -> Optio
     }
 }
 
-fn row(ranked: &Ranked, scale: u8) -> RankedBody {
+fn row(ranked: &Ranked, scale: u8, shows_effective: bool) -> RankedBody {
     RankedBody {
         bidder: ranked.standing.bidder.0,
         price: price(ranked.standing.price, scale),
-        effective: price(ranked.standing.effective, scale),
+        effective: shows_effective.then(|| price(ranked.standing.effective, scale)),
         rank: ranked.ranks.rank,
         award_rank: ranked.ranks.award_rank,
         tied: ranked.ranks.tied,

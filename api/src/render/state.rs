@@ -1,6 +1,8 @@
 //! A lot as one reader may see it now: its public state, and the reader's own part of it.
 
-use engine::{Bidder, Format, Light, LogTime, Lot, MaxNext, Phase, Price, Ranks, Sight, Tender};
+use engine::{
+    Adjust, Bidder, BidderNumber, Format, Light, LogTime, Lot, MaxNext, Phase, Price, Ranks, Sight, Tender,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -121,6 +123,9 @@ pub(super) fn phase(lot: &Lot) -> Option<PhaseBody> {
 pub struct LeadBody {
     /// Its price.
     pub price: DecimalText,
+    /// The price that ranks; left out where the reader may not see how prices are adjusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<DecimalText>,
     /// The number of its bidder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bidder: Option<u16>,
@@ -133,6 +138,9 @@ pub struct BoardRow {
     pub bidder: u16,
     /// Its price.
     pub price: DecimalText,
+    /// The price that ranks; left out where the reader may not see how prices are adjusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<DecimalText>,
     /// Its shown rank.
     pub rank: u16,
 }
@@ -157,26 +165,42 @@ pub fn state(tender: &Tender, lot: &Lot, audience: &Audience) -> StateBody {
         ceiling: rules.ceiling.map(|ceiling| price(ceiling, rules.price_scale)),
         decrement: Some(DecrementBody::effective(of_lot.rules.decrement.as_ref(), rules.price_scale)),
         lead: audience.lead.then(|| lead(lot, audience)),
-        board: audience.board.then(|| board(lot)),
+        board: audience.board.then(|| board(lot, audience)),
         bidder_count: audience.bidder_count.then(|| lot.bidder_count()),
         reserve_met: lot.reserve_met(),
         phase: phase(lot),
     }
 }
 
+/// The effective price of a price of `bidder`, where `lot` has adjustments and `audience` may see them; of the own
+/// price always, where it is adjusted.
+pub(super) fn shown_effective(
+    lot: &Lot,
+    bidder: BidderNumber,
+    amount: Price,
+    audience: &Audience,
+    is_own: bool,
+) -> Option<DecimalText> {
+    let all = audience.effective && lot.is_adjusted();
+    let own = is_own && lot.adjust(bidder) != Adjust::NONE;
+    (all || own).then(|| price(lot.effective(bidder, amount), lot.rules().price_scale))
+}
+
 pub(super) fn lead(lot: &Lot, audience: &Audience) -> Option<LeadBody> {
     lot.lead().map(|lead| LeadBody {
         price: price(lead.price, lot.rules().price_scale),
+        effective: shown_effective(lot, lead.bidder, lead.price, audience, false),
         bidder: audience.lead_bidder.then_some(lead.bidder.0),
     })
 }
 
-pub(super) fn board(lot: &Lot) -> Vec<BoardRow> {
+pub(super) fn board(lot: &Lot, audience: &Audience) -> Vec<BoardRow> {
     let scale = lot.rules().price_scale;
     lot.ranking()
         .map(|ranked| BoardRow {
             bidder: ranked.standing.bidder.0,
             price: price(ranked.standing.price, scale),
+            effective: shown_effective(lot, ranked.standing.bidder, ranked.standing.price, audience, false),
             rank: ranked.ranks.rank,
         })
         .collect()
@@ -188,6 +212,7 @@ pub(super) fn board(lot: &Lot) -> Vec<BoardRow> {
 pub struct You {
     number: Option<u16>,
     standing: Option<(Price, LogTime)>,
+    effective: Option<Price>,
     shows_ranks: bool,
     ranks: Option<Ranks>,
     max_next: MaxNext,
@@ -205,6 +230,9 @@ pub struct YouBody {
     pub number: Option<u16>,
     /// The price of the standing bid; null without one.
     pub standing: Option<DecimalText>,
+    /// The price that ranks; left out without a standing bid, and where the bidder's prices are not adjusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<DecimalText>,
     /// Since when the bidder stands at that price.
     pub best_at: Option<TimeText>,
     /// The shown rank; null without a standing bid, left out where the rules hide ranks.
@@ -241,13 +269,16 @@ pub fn you(lot: &Lot, bidder: &Bidder, sight: &Sight) -> You {
     You {
         number: sight.numbers.then_some(bidder.number.0),
         standing,
+        effective: standing
+            .filter(|_| lot.adjust(bidder.number) != Adjust::NONE)
+            .map(|(standing, _)| lot.effective(bidder.number, standing)),
         shows_ranks: sight.rank,
         ranks: if sight.rank && standing.is_some() { lot.ranks(bidder.number) } else { None },
         max_next: lot.max_next(bidder),
         scale: lot.rules().price_scale,
         auto_limit: lot.own_limit(bidder.number),
-        light: if lot.rules().light { lot.light(bidder.number) } else { None },
-        shows_light: lot.rules().light,
+        light: if sight.light { lot.light(bidder.number) } else { None },
+        shows_light: sight.light,
         is_in: lot.is_in(bidder.number),
     }
 }
@@ -259,6 +290,7 @@ impl You {
         YouBody {
             number: self.number,
             standing: self.standing.map(|(standing, _)| price(standing, self.scale)),
+            effective: self.effective.map(|effective| price(effective, self.scale)),
             best_at: self.standing.map(|(_, at)| TimeText(at)),
             rank: ranks(|ranks| ranks.rank),
             award_rank: ranks(|ranks| ranks.award_rank),

@@ -223,12 +223,26 @@ pub struct Bidder {
     pub organisation: IdText,
     /// `invited`, `admitted` or `disqualified`.
     pub status: String,
+    /// How its prices are adjusted, where they are; for the bidder itself, and in the buyer's list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjustments: Option<Vec<Adjustment>>,
     /// The organisation's name; in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// When it was admitted; in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted_at: Option<TimeText>,
+}
+
+/// How a bidder's prices are adjusted in a lot: effective = price × factor + addend.
+#[derive(Serialize, ToSchema)]
+pub struct Adjustment {
+    /// The lot's number.
+    pub lot: u16,
+    /// A whole number or a fraction, in lowest terms.
+    pub factor: String,
+    /// At the lot's scale.
+    pub addend: DecimalText,
 }
 
 /// A tender in a list.

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{ETAG, HeaderValue, IF_MATCH, LOCATION};
 use engine::{
-    Action, Answer, Bidder, BidderAnswer, BidderRef, LogTime, LotAnswer, OrganisationId, Refusal, Reply,
-    RequestId, Tender, TenderAnswer, TenderId, TenderSpec, TenderStage,
+    Action, Adjust, Answer, Bidder, BidderAnswer, BidderRef, LogTime, LotAnswer, OrganisationId, Price, Refusal,
+    Reply, RequestId, Tender, TenderAnswer, TenderId, TenderSpec, TenderStage,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -246,7 +246,7 @@ async fn get(call: Call<'_>) -> Answered {
         let organisation = reader.map(|(organisation, _)| organisation);
         let mut value = facts.write(tender.spec(), organisation == Some(tender.buyer));
         if let Some(own) = organisation.and_then(|organisation| tender.bidder_of(organisation)) {
-            value["bidder"] = bidder_value(own, true);
+            value["bidder"] = bidder_value(tender, own, tender.is_numbered());
         }
         Some((value, facts.etag()))
     });
@@ -349,7 +349,7 @@ async fn bidders(call: Call<'_>) -> Answered {
             return Err(Refusal::NotOwner);
         }
         let of = |bidder: &Bidder| {
-            let mut value = bidder_value(bidder, tender.shows_names());
+            let mut value = bidder_value(tender, bidder, tender.shows_names());
             value["admitted_at"] = text::time(bidder.admitted_at).into();
             value
         };
@@ -366,13 +366,30 @@ async fn bidders(call: Call<'_>) -> Answered {
     Ok(Page::answer(&call, (items, next)))
 }
 
-fn bidder_value(bidder: &Bidder, number: bool) -> Value {
-    write_bidder(&BidderAnswer {
+/// A bidder with its adjustments, as the buyer who gave them and the bidder itself may see it.
+fn bidder_value(tender: &Tender, bidder: &Bidder, number: bool) -> Value {
+    let mut value = write_bidder(&BidderAnswer {
         id: bidder.id,
         number: number.then_some(bidder.number),
         organisation: bidder.organisation,
         status: bidder.status,
-    })
+    });
+    let adjusted = tender.lots().iter().filter_map(|lot| {
+        let adjust = lot.adjust(bidder.number);
+        let scale = lot.rules().price_scale;
+        (adjust != Adjust::NONE).then(|| {
+            json!({
+                "lot": lot.number,
+                "factor": match adjust.denominator {
+                    1 => adjust.numerator.to_string(),
+                    denominator => format!("{}/{denominator}", adjust.numerator),
+                },
+                "addend": text::price(Price(adjust.addend), scale),
+            })
+        })
+    });
+    value["adjustments"] = adjusted.collect::<Vec<Value>>().into();
+    value
 }
 
 fn write_bidder(bidder: &BidderAnswer) -> Value {

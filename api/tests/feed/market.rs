@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use api::body::TenderBody;
 use api::feed::{Hub, LotFeed};
 use engine::{
-    Action, Answer, Command, Decimal, Engine, Entry, Envelope, LogTime, Lot, LotId, OrganisationId, Reader, Reply,
-    RequestId, Sight, Sink, Step, Tender, TenderId, sight,
+    Action, AdjustmentSpec, Answer, Command, Decimal, Engine, Entry, Envelope, FeatureValue, LogTime, Lot, LotId,
+    OrganisationId, Reader, Reply, RequestId, Sight, Sink, Step, Tender, TenderId, sight,
 };
 use serde_json::{Value, json};
 
@@ -61,6 +61,15 @@ impl Market {
         self.now = self.now.plus_ms(ms);
     }
 
+    /// Does what nobody else may notice: requests that come later have the ids they would have had without it.
+    pub fn secretly<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
+        let requests = self.requests;
+        self.requests += 1_000_000;
+        let result = act(self);
+        self.requests = requests;
+        result
+    }
+
     /// Applies one command of `organisation` in an entry of its own.
     pub fn apply(&mut self, organisation: OrganisationId, action: Action) -> Reply {
         self.apply_each(organisation, action, &mut |_, _, _| {})
@@ -87,6 +96,18 @@ impl Market {
 
     /// A published tender of one lot with `bidders` admitted bidders, not yet opened.
     pub fn tender(&mut self, number: u128, public: bool, rules: &Value, bidders: usize) -> LotId {
+        let nothing = vec![(vec![], vec![]); bidders];
+        self.try_tender(number, public, rules, nothing).expect("valid rules")
+    }
+
+    /// As [`Market::tender`]; each bidder is admitted with adjustments and features of its own. None: the rules are refused.
+    pub fn try_tender(
+        &mut self,
+        number: u128,
+        public: bool,
+        rules: &Value,
+        bidders: Vec<(Vec<AdjustmentSpec>, Vec<FeatureValue>)>,
+    ) -> Option<LotId> {
         let tender = TenderId::new(number << 64);
         let body = json!({
             "title": "Front bumper", "currency": "SAR", "public": public,
@@ -94,17 +115,19 @@ impl Market {
         });
         let spec = TenderBody::parse(body.to_string().as_bytes()).expect("a valid body").to_spec();
         let created = self.apply(BUYER, Action::CreateTender { tender, spec: Box::new(spec) });
+        if let Answer::InvalidRules(_) = created.answer {
+            return None;
+        }
         assert!(matches!(created.answer, Answer::Tender(_)), "{created:?}");
-        for bidder in 0..bidders {
+        for (bidder, (adjustments, features)) in bidders.into_iter().enumerate() {
             let organisation = OrganisationId(BIDDER + bidder as u128);
-            let admit =
-                Action::Admit { tender, organisation, adjustments: vec![], features: vec![], accepted: false };
+            let admit = Action::Admit { tender, organisation, adjustments, features, accepted: false };
             let admitted = self.apply(BUYER, admit);
             assert!(matches!(admitted.answer, Answer::Bidder(_)), "{admitted:?}");
         }
         let published = self.apply(BUYER, Action::Publish { tender });
         assert!(matches!(published.answer, Answer::Tender(_)), "{published:?}");
-        tender.lot(1)
+        Some(tender.lot(1))
     }
 
     /// As [`Market::tender`], opened.
