@@ -26,6 +26,7 @@ mod lot;
 mod number;
 mod offer;
 mod refusal;
+mod rule_conflicts;
 mod rule_table;
 mod rule_template;
 mod rules;

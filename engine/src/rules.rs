@@ -3,6 +3,7 @@
 //! Compiling checks every rule alone and together; what is wrong is told with a pointer and what would have been
 //! right. Nothing here knows a bid.
 
+use crate::rule_conflicts::{conflicts, pointer};
 use crate::{
     Access, AwardMode, Decimal, DecrementSpec, Format, Improvement, LOTS_MAX, LeadVisibility, LogTime, LotMode,
     LotSpec, OvertimeMode, OvertimeScope, OvertimeSpec, OvertimeTrigger, PRICE_MAX, PRICE_SCALE_MAX, Prebid,
@@ -269,7 +270,9 @@ pub(crate) fn compile_tender(spec: &TenderSpec) -> Result<Vec<Rules>, Vec<RuleEr
 fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Option<Rules> {
     let errors = check.errors.len();
     let format = spec.format;
-    check_formats(check, spec);
+    for RuleError { pointer, detail, valid } in conflicts(spec) {
+        check.wrong(&pointer, &detail, &valid);
+    }
 
     let scale = spec.price_scale.unwrap_or(i64::from(tender.currency_exponent));
     check.integer("price_scale", scale);
@@ -278,11 +281,6 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     }
     check.scale = scale as u8;
     let is_timed = matches!(format, Format::English | Format::Sealed);
-    if is_timed && spec.duration_s.is_none() {
-        let detail = format!("is required in {}", format.word());
-        check.wrong("/duration_s", &detail, &RuleRow::of("duration_s").valid());
-        return None;
-    }
     let duration_s = spec.duration_s.filter(|_| is_timed).inspect(|value| check.integer("duration_s", *value));
 
     let ceiling = spec.ceiling.and_then(|sent| check.amount("ceiling", sent)).map(Price);
@@ -296,26 +294,12 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     let ladder = compile_ladder(check, spec, ceiling);
     let rounds = compile_rounds(check, spec);
 
-    if spec.improvement == Improvement::Lead && spec.visibility.lead != LeadVisibility::Always {
-        let detail = "with improvement lead every bidder learns the lead from max_next";
-        check.wrong("/visibility/lead", detail, LeadVisibility::Always.word());
-    }
     let buffer = spec.buffer.and_then(|sent| {
         let front = check.amount("buffer.front", sent.front);
         let back = check.amount("buffer.back", sent.back);
         Some(Buffer { front: front?, back: back? })
     });
-    match (spec.improvement == Improvement::OwnAndBuffer, spec.buffer.is_some()) {
-        (true, false) => check.wrong("/buffer", "is required by improvement own_and_buffer", "front and back"),
-        (false, true) if format == Format::English => {
-            check.wrong("/buffer", "belongs to improvement own_and_buffer", "no buffer");
-        }
-        _ => {}
-    }
     let max_step = spec.max_step.and_then(|sent| check.amount("max_step", sent));
-    if spec.max_step.is_some() && spec.improvement == Improvement::Free {
-        check.wrong("/max_step", "has no base with improvement free", "no max_step");
-    }
     let decrement = match &spec.decrement {
         None => Some(Decrement::Amount(1)),
         Some(sent) => compile_decrement(check, sent),
@@ -336,18 +320,9 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     check.integer("outage_grace_s", spec.outage_grace_s);
     let max_view_age = spec.max_view_age.inspect(|value| check.integer("max_view_age", *value));
     let decision_s = spec.decision_s.inspect(|value| check.integer("decision_s", *value));
-    if spec.decision_s.is_some() && spec.award == AwardMode::Automatic {
-        check.wrong("/decision_s", "nobody decides with award automatic", "no decision_s");
-    }
-    if spec.all_or_nothing && spec.award == AwardMode::Automatic {
-        check.wrong("/all_or_nothing", "only a buyer can weigh lots against each other", "false, or award manual");
-    }
     let overtime = spec.overtime.as_ref().map(|sent| compile_overtime(check, sent));
     let features = compile_features(check, spec);
     let is_rounds = format == Format::Rounds;
-    if is_rounds && spec.prebid == Prebid::Allowed {
-        check.wrong("/prebid", "rounds begin with pre-bids", Prebid::Required.word());
-    }
 
     (check.errors.len() == errors).then(|| Rules {
         format,
@@ -388,43 +363,6 @@ fn compile_lot(check: &mut Check, tender: &TenderSpec, spec: &RulesSpec) -> Opti
     })
 }
 
-/// What a rule says when it was left out is in every format; anything else only in the formats of its row.
-fn check_formats(check: &mut Check, spec: &RulesSpec) {
-    let plain = RulesSpec::default(spec.format);
-    let seen = &spec.visibility;
-    for (name, is_set) in [
-        ("duration_s", spec.duration_s.is_some()),
-        ("floor", spec.floor.is_some()),
-        ("improvement", spec.improvement != plain.improvement),
-        ("buffer", spec.buffer.is_some()),
-        ("decrement", spec.decrement.is_some()),
-        ("tick", spec.tick.is_some()),
-        ("max_step", spec.max_step.is_some()),
-        ("guard_percent", spec.guard_percent.is_some() && spec.guard_percent != plain.guard_percent),
-        ("tie_free_ranks", spec.tie_free_ranks != 0),
-        ("max_bids", spec.max_bids.is_some()),
-        ("overtime", spec.overtime.is_some()),
-        ("visibility.adjustments", seen.adjustments),
-        ("prebid", spec.prebid != Prebid::None),
-        ("auto_bid", spec.auto_bid),
-        ("all_or_nothing", spec.all_or_nothing),
-        ("features", !spec.features.is_empty()),
-        ("max_weight_sum", spec.max_weight_sum.is_some()),
-        ("dutch", spec.dutch.is_some()),
-        ("japanese", spec.japanese.is_some()),
-        ("rounds", spec.rounds.is_some()),
-        ("sealed", spec.sealed.is_some()),
-    ] {
-        let row = RuleRow::of(name);
-        if is_set && !row.formats.contains(&spec.format) {
-            let formats: Vec<&str> = row.formats.iter().map(|format| format.word()).collect();
-            let detail = format!("is a rule of {} only", formats.join(", "));
-            let valid = row.default.map_or_else(|| format!("no {name}"), |default| default.replace('"', ""));
-            check.wrong(&Check::row_pointer(name), &detail, &valid);
-        }
-    }
-}
-
 /// Steps or levels a lot may have.
 const STEPS_MAX: i64 = 100_000;
 
@@ -437,20 +375,12 @@ fn compile_ladder(check: &mut Check, spec: &RulesSpec, ceiling: Option<Price>) -
         }
         _ => return None,
     };
-    let Some((start, step, interval_s)) = block else {
-        check.wrong(&format!("/{name}"), "is required", "an object with start, step and interval_s");
-        return None;
-    };
+    let (start, step, interval_s) = block?;
     let start = check.amount(&format!("{name}.start"), start);
     let step = check.amount(&format!("{name}.step"), step);
     check.integer(&format!("{name}.interval_s"), interval_s);
     let end = match spec.format {
-        Format::Dutch => {
-            if spec.ceiling.is_none() {
-                check.wrong("/ceiling", "is required in dutch: it is the last step", "a price from start on");
-            }
-            ceiling.map(|ceiling| ceiling.0)
-        }
+        Format::Dutch => ceiling.map(|ceiling| ceiling.0),
         _ => floor.and_then(|floor| check.amount("japanese.floor", floor)),
     };
     let (start, step, end) = (start?, step?, end?);
@@ -465,8 +395,9 @@ fn compile_ladder(check: &mut Check, spec: &RulesSpec, ceiling: Option<Price>) -
             check.wrong("/japanese/floor", "is above the start", &valid);
             return None;
         }
-        if ceiling.is_some_and(|ceiling| start > ceiling.0) {
-            check.wrong("/japanese/start", "is above the ceiling", "a price up to the ceiling");
+        if let Some(ceiling) = ceiling.filter(|ceiling| start > ceiling.0) {
+            let valid = format!("at most {}", ceiling.decimal(check.scale));
+            check.wrong("/japanese/start", "is above the ceiling", &valid);
             return None;
         }
     }
@@ -474,7 +405,8 @@ fn compile_ladder(check: &mut Check, spec: &RulesSpec, ceiling: Option<Price>) -
     let last = way / step + i64::from(way % step != 0);
     if last >= STEPS_MAX {
         let detail = format!("makes more than {STEPS_MAX} steps");
-        check.wrong(&format!("/{name}/step"), &detail, "a larger step");
+        let least = way / (STEPS_MAX - 1) + i64::from(way % (STEPS_MAX - 1) != 0);
+        check.wrong(&format!("/{name}/step"), &detail, &format!("at least {}", Price(least).decimal(check.scale)));
         return None;
     }
     let (start, end) = (Price(start), Price(end));
@@ -513,20 +445,19 @@ fn compile_rounds(check: &mut Check, spec: &RulesSpec) -> Option<Timetable> {
 
 /// Digits behind the point of a weight.
 pub(crate) const WEIGHT_DIGITS: u8 = 6;
+/// The largest sum of weights where the buyer set none.
+pub(crate) const WEIGHT_SUM: Decimal = Decimal { mantissa: 30, scale: 2 };
 /// A weight of one.
 pub(crate) const WEIGHT_ONE: i64 = 1_000_000;
 const FEATURES_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 
 fn compile_features(check: &mut Check, spec: &RulesSpec) -> Vec<(String, i64)> {
-    let most = spec.max_weight_sum.unwrap_or(Decimal { mantissa: 30, scale: 2 });
+    let most = spec.max_weight_sum.unwrap_or(WEIGHT_SUM);
     let most = most.units(WEIGHT_DIGITS).filter(|most| (0..WEIGHT_ONE).contains(most));
     if most.is_none() {
-        let valid = "a decimal string from 0 and below 1, up to six digits behind the point";
+        let valid = "0.30, or another decimal string from 0 and below 1, up to six digits behind the point";
         check.wrong("/max_weight_sum", "is no sum of weights", valid);
-    }
-    if spec.max_weight_sum.is_some() && spec.features.is_empty() {
-        check.wrong("/max_weight_sum", "belongs to features", "no max_weight_sum, or features");
     }
     if spec.features.len() > FEATURES_MAX {
         check.wrong("/features", "are too many", &format!("at most {FEATURES_MAX}"));
@@ -547,7 +478,8 @@ fn compile_features(check: &mut Check, spec: &RulesSpec) -> Vec<(String, i64)> {
     }
     let sum: i64 = features.iter().map(|(_, max)| max).sum();
     if most.is_some_and(|most| sum > most) {
-        check.wrong("/features", "weigh more than max_weight_sum together", "smaller weights");
+        let most = Decimal { mantissa: most.unwrap_or(0), scale: WEIGHT_DIGITS };
+        check.wrong("/features", "weigh more than max_weight_sum together", &format!("at most {most} together"));
     }
     features
 }
@@ -569,7 +501,8 @@ fn check_limits(
         check.wrong("/floor", "is above the ceiling", &valid);
     } else if highest / tick * tick < lowest {
         let detail = "has no multiple between floor and ceiling";
-        check.wrong("/tick", detail, &format!("a tick with a multiple up to {}", written(highest)));
+        // One unit always has a multiple.
+        check.wrong("/tick", detail, &format!("{}, or another with a multiple between the two", written(1)));
     }
     if let Some(reserve) = reserve {
         if reserve.price.0 > highest {
@@ -622,17 +555,8 @@ fn compile_overtime(check: &mut Check, sent: &OvertimeSpec) -> Overtime {
     check.integer("overtime.window_s", sent.window_s);
     check.integer("overtime.length_s", sent.length_s);
     check.integer("overtime.rank", sent.rank);
-    if sent.rank != 1 && sent.trigger != OvertimeTrigger::Rank {
-        check.wrong("/overtime/rank", "belongs to trigger rank", "no rank, or trigger rank");
-    }
     let max_count = sent.max_count.inspect(|value| check.integer("overtime.max_count", *value));
     let max_total_s = sent.max_total_s.inspect(|value| check.integer("overtime.max_total_s", *value));
-    if let (Some(count), Some(total)) = (sent.max_count, sent.max_total_s)
-        && total >= count.saturating_mul(sent.length_s)
-    {
-        let valid = "less than max_count times length_s, or no max_total_s";
-        check.wrong("/overtime/max_total_s", "can never bind: max_count ends it before", valid);
-    }
     Overtime {
         window_ms: sent.window_s.saturating_mul(1_000),
         length_ms: sent.length_s.saturating_mul(1_000),
@@ -675,20 +599,16 @@ impl Check {
         }
     }
 
-    fn row_pointer(name: &str) -> String {
-        format!("/{}", name.replace('.', "/"))
-    }
-
     fn integer(&mut self, name: &str, value: i64) {
         let row = RuleRow::of(name);
         let RuleKind::Integer(least, most) = row.kind else { unreachable!("{name} is an integer") };
         if !(least..=most).contains(&value) {
-            self.wrong(&Self::row_pointer(name), "is out of range", &row.valid());
+            self.wrong(&pointer(name), "is out of range", &row.valid());
         }
     }
 
     fn amount(&mut self, name: &str, sent: Decimal) -> Option<i64> {
-        self.amount_at(name, &Self::row_pointer(name), sent)
+        self.amount_at(name, &pointer(name), sent)
     }
 
     fn amount_at(&mut self, name: &str, pointer: &str, sent: Decimal) -> Option<i64> {
