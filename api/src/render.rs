@@ -2,6 +2,7 @@
 //! Feed and REST write the same bytes because both write these types. What a reader may not see is left out.
 
 mod bid;
+mod checkpoint;
 mod event;
 mod result;
 mod state;
@@ -10,6 +11,7 @@ pub use bid::{
     BidBodyAnswer, BidLine, BidStatus, LimitBody, LimitStatus, Refusal, bid_answer, bid_line, limit_answer,
     max_next, refusal,
 };
+pub use checkpoint::{CheckpointBody, checkpoint};
 pub use event::{EventBody, UpdateBody, actors, events, set, update};
 pub use result::{RankedBody, ResultBody, result};
 pub use state::{BoardRow, LeadBody, SnapBody, StateBody, You, YouBody, snap, state, you};

@@ -10,6 +10,7 @@ use engine::{
     LotStage, OrganisationId, OrganisationKind, Recall, Reply, RequestId, RulesSpec, Secret, TenderId, TenderSpec,
     UserId,
 };
+use persistence::merkle::is_consistent;
 
 const BUYER: OrganisationId = OrganisationId(1 << 64);
 const SUPPLIERS: [OrganisationId; 3] = [OrganisationId(2 << 64), OrganisationId(3 << 64), OrganisationId(4 << 64)];
@@ -173,6 +174,58 @@ async fn a_restart_gives_every_answer_and_the_same_state() {
     }
     assert_eq!(before_snapshot[0], after[0], "nothing happened to the accounts");
     node.stop();
+    assert!(std::fs::read_dir(options.data.join("snapshots")).is_ok_and(|mut files| files.next().is_some()));
+}
+
+/// Restarts from the log alone, and from a snapshot and the log behind it: every tree has grown out of the one before,
+/// and what was committed long ago is still read and proved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_with_the_same_trees() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    let mut before: Option<(Vec<(u64, u64, [u8; 32])>, u64)> = None;
+    let mut tender = TenderId::new(7 << 32);
+    for round in 0..4u128 {
+        let node = start(&options);
+        if round == 0 {
+            tender = open_tender(&node, 7, 3_600).await;
+        }
+        for n in 0..60u128 {
+            let price = 1_000_000 - (round * 100 + n) as i64;
+            let key = 10_000 + round * 1_000 + n;
+            submit(&node, SUPPLIERS[n as usize % 3], key, bid(tender, price)).await.expect("taken");
+        }
+        if round >= 1 {
+            // A snapshot is due; what follows is in the log alone.
+            tokio::time::sleep(Duration::from_millis(450)).await;
+            submit(&node, SUPPLIERS[0], 50_000 + round, bid(tender, 800_000 - round as i64)).await.expect("taken");
+        }
+        let audit = node.audit(tender).await.expect("at the tip");
+        let sealed = audit.seal(tender, true).expect("readable").expect("it has commands");
+        let mut reader = sealed.reader;
+        let checkpoint = sealed.checkpoint.expect("signed");
+        let places = reader.places(&sealed.chain, 0).expect("read");
+        assert_eq!(places.len() as u64, sealed.chain.head.count);
+        for at in places {
+            let record = reader.record(at).expect("sound");
+            reader.inclusion(record.header.leaf, &record.leaf_hash, &checkpoint).expect("proved");
+        }
+        let roots = node.audit_roots();
+        if let Some((old, of_tender)) = &before {
+            for ((_, old_size, old_root), (_, size, _)) in old.iter().zip(&roots) {
+                assert!(old_size <= size);
+                if *old_size == *of_tender {
+                    assert_eq!(reader.root(*old_size).expect("read"), *old_root);
+                    let proof = reader.consistency(*old_size, checkpoint.size).expect("read");
+                    let (new_size, new_root) = (checkpoint.size, &checkpoint.root);
+                    assert!(is_consistent(*old_size, old_root, new_size, new_root, &proof));
+                }
+            }
+        }
+        before = Some((roots, checkpoint.size));
+        node.stop();
+        options.snapshot_bytes = 4_000;
+    }
     assert!(std::fs::read_dir(options.data.join("snapshots")).is_ok_and(|mut files| files.next().is_some()));
 }
 

@@ -1,15 +1,18 @@
 //! What the view thread and the sockets share: the windows of all lots and their common budget, who is to be woken,
 //! and which connections belong to which sign-in. Never reads a lot and never writes to a socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use axum::extract::ws::Utf8Bytes;
 use dashmap::DashMap;
 use engine::{AccountAction, Accounts, Action, Entry, SessionId, UserId};
+use persistence::checkpoint::Checkpoint;
 use tokio::sync::Notify;
 
 use super::lane::Lane;
+use super::message::push;
 use super::window::{LotFeed, Shared};
 
 /// Bytes that the windows of all lots hold together.
@@ -34,6 +37,9 @@ pub(super) struct HubState {
     lane_gone: Notify,
     sessions: DashMap<SessionId, Vec<Arc<Lane>>>,
     users: DashMap<UserId, Vec<Arc<Lane>>>,
+    /// The newest signed root of each shard, as a push, with its number among all that were signed.
+    roots: Mutex<BTreeMap<u16, (u64, Utf8Bytes)>>,
+    roots_signed: AtomicU64,
 }
 
 impl Default for Hub {
@@ -62,6 +68,8 @@ impl Hub {
             lane_gone: Notify::new(),
             sessions: DashMap::new(),
             users: DashMap::new(),
+            roots: Mutex::default(),
+            roots_signed: AtomicU64::new(0),
         }))
     }
 
@@ -105,6 +113,26 @@ impl Hub {
         for lane in lanes.into_iter().flatten() {
             lane.end();
         }
+    }
+
+    /// Takes a signed root, to be pushed to who follows a lot of its shard. Wakes nobody.
+    pub fn publish_root(&self, checkpoint: &Checkpoint, epoch: &str, kid: &str) {
+        let body = crate::render::checkpoint(checkpoint, epoch, kid);
+        let mut roots = self.0.roots.lock().expect("nothing panics holding the roots");
+        let number = self.0.roots_signed.load(Ordering::Relaxed) + 1;
+        roots.insert(checkpoint.shard, (number, push("checkpoint", &body)));
+        self.0.roots_signed.store(number, Ordering::Release);
+    }
+
+    /// How many roots were signed.
+    pub(super) fn roots_signed(&self) -> u64 {
+        self.0.roots_signed.load(Ordering::Acquire)
+    }
+
+    /// The newest root of `shard`, if it was signed behind number `seen`.
+    pub(super) fn root_since(&self, shard: u16, seen: u64) -> Option<Utf8Bytes> {
+        let roots = self.0.roots.lock().expect("nothing panics holding the roots");
+        roots.get(&shard).filter(|(number, _)| *number > seen).map(|(_, text)| text.clone())
     }
 
     /// How many steps were serialised, once for each audience. For tests and metrics.
@@ -223,7 +251,7 @@ impl Hub {
     }
 
     /// Wakes every connection: something changed that concerns all.
-    pub(super) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         for lane in &self.0.lanes {
             lane.wake();
         }

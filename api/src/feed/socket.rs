@@ -3,7 +3,7 @@
 //! Order of writing: frames are collected first, then the lane of answers is emptied, then answers go out, then the
 //! frames. An answer is in the lane before the view sees its bid, so it precedes the `upd` of the bid on this socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ struct Connection {
     /// The token whose end was told.
     expiring_told: Option<LogTime>,
     drain_told: Option<Instant>,
+    /// How many roots were signed when they were looked at last.
+    roots_seen: u64,
 }
 
 /// Serves one connection until it ends.
@@ -102,6 +104,7 @@ pub(super) async fn serve(feed: Feed, mut socket: WebSocket, source: u64) {
         pings_missed: 0,
         expiring_told: None,
         drain_told: None,
+        roots_seen: feed.hub().roots_signed(),
         feed,
     };
     metrics::gauge!("feed_connections").increment(1.0);
@@ -159,6 +162,7 @@ impl Connection {
             self.lane.rest();
             self.tell_drain()?;
             let more = self.collect();
+            self.collect_roots();
             let mut answers = Vec::new();
             for control in self.lane.drain() {
                 self.in_flight -= 1;
@@ -214,6 +218,19 @@ impl Connection {
             bytes += self.out[before..].iter().map(|text| text.len()).sum::<usize>();
         }
         more
+    }
+
+    /// Collects the roots that were signed since they were looked at last, of the shards that hold its lots.
+    fn collect_roots(&mut self) {
+        let hub = self.feed.hub();
+        let (seen, signed) = (self.roots_seen, hub.roots_signed());
+        if seen == signed || self.cursors.is_empty() {
+            return;
+        }
+        self.roots_seen = signed;
+        let node = self.feed.node();
+        let shards: BTreeSet<u16> = self.cursors.keys().map(|lot| node.shard_of_tender(lot.tender())).collect();
+        self.out.extend(shards.into_iter().filter_map(|shard| hub.root_since(shard, seen)));
     }
 
     async fn write(&self, socket: &mut WebSocket, texts: Vec<Utf8Bytes>) -> Result<(), End> {

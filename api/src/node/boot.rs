@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
 use engine::{Action, LogTime};
+use persistence::checkpoint::AuditSigner;
 use persistence::{
-    Chains, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry, SkipMark, Solo, system_random,
+    AuditPlace, AuditShard, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry, SkipMark,
+    Solo, system_random,
 };
 
+use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
 use super::core::{Core, CoreParts, Shared, Sleeper, Submission, stop_process, system_command};
 use super::machine::{Machine, SYSTEM_SHARD};
@@ -38,6 +41,9 @@ pub enum BootError {
         /// What is wrong.
         why: String,
     },
+    /// The files of the audit can't be used.
+    #[error("the audit can't be opened: {0}")]
+    Audit(#[source] std::io::Error),
     /// The system refused a thread.
     #[error("a thread can't be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -63,7 +69,10 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
             cut.found
         );
     }
-    let (shards, poisoned) = replay(&recovered, hub)?;
+    let disk = Arc::new(RealDisk);
+    let place = AuditPlace::new(disk, &options.data, recovered.sealer.clone(), recovered.history);
+    let (shards, poisoned) = replay(&recovered, &place, hub)?;
+    let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
     let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
     tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
 
@@ -81,6 +90,11 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         view: Sleeper::default(),
     });
     let views = Views::new(shards);
+    let signer = AuditSigner::open(recovered.sealer.keys()).map_err(OpenError::from)?;
+    let epoch = recovered.history.to_string();
+    let audit = Audit::new(audits, signer, epoch.clone(), Arc::clone(&shared.clock), hub.clone());
+    let audit = audit.map_err(BootError::Audit)?;
+    let (followers, followed) = Followers::new(Arc::clone(&audit), VIEW_QUEUE);
     let (ring, submissions) = bounded(RING);
     let (to_view, committed) = bounded(VIEW_QUEUE);
     let log = {
@@ -89,6 +103,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     };
     let snapshotter = Snapshotter {
         views: Arc::clone(&views),
+        audit: followers.clone(),
         snapshots: recovered.snapshots.clone(),
         truncator: log.truncator().expect("the log thread has just started"),
         log_bytes: Arc::clone(&shared.log_bytes),
@@ -130,7 +145,11 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         spawn("core", move || core.run())?,
         spawn("view", {
             let (views, shared) = (Arc::clone(&views), Arc::clone(&shared));
-            move || views.run(&committed, &shared.view)
+            move || views.run(&committed, &shared.view, &followers)
+        })?,
+        spawn("audit", {
+            let audit = Arc::clone(&audit);
+            move || audit.run(&followed)
         })?,
     ];
     // Served only once everybody knows that nobody served.
@@ -142,10 +161,11 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         ring,
         shared,
         keys: Arc::clone(recovered.sealer.keys()),
-        epoch: recovered.history.to_string(),
+        epoch,
         node: options.node,
         tender_shards: views.tender_shards(),
         views,
+        audit,
         stop_snapshots: Mutex::new(Some(stop_snapshots)),
         threads: Mutex::new(threads),
     };
@@ -174,11 +194,14 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Join
 /// A command whose apply panicked, and where.
 type Poison = (SkipMark, String);
 
+/// A shard and its audit.
+type Replica = (ViewShard, AuditShard);
+
 /// The shards as the log says, and what panicked in the replay and was not known to.
-fn replay(recovered: &Recovered, hub: &Hub) -> Result<(Vec<ViewShard>, Vec<Poison>), BootError> {
+fn replay(recovered: &Recovered, place: &AuditPlace, hub: &Hub) -> Result<(Vec<Replica>, Vec<Poison>), BootError> {
     let mut poisoned: Vec<Poison> = Vec::new();
     loop {
-        let mut shards = load(recovered, hub)?;
+        let mut shards = load(recovered, place, hub)?;
         let skips: BTreeSet<_> = recovered
             .skips
             .iter()
@@ -186,7 +209,7 @@ fn replay(recovered: &Recovered, hub: &Hub) -> Result<(Vec<ViewShard>, Vec<Poiso
             .map(|mark| (mark.shard, mark.index, mark.position))
             .collect();
         for (shard, index, position) in skips {
-            shards[usize::from(shard)].machine.pass_by(index, position);
+            shards[usize::from(shard)].0.machine.pass_by(index, position);
         }
         match replay_once(recovered, &mut shards)? {
             None => return Ok((shards, poisoned)),
@@ -195,25 +218,30 @@ fn replay(recovered: &Recovered, hub: &Hub) -> Result<(Vec<ViewShard>, Vec<Poiso
     }
 }
 
-fn load(recovered: &Recovered, hub: &Hub) -> Result<Vec<ViewShard>, BootError> {
+fn load(recovered: &Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<Replica>, BootError> {
     if let Some(snapshot) = &recovered.snapshot {
-        return snapshots::restore(snapshot, hub)
+        return snapshots::restore(snapshot, place, hub)
             .map_err(|why| BootError::Snapshot { number: snapshot.number(), why });
     }
     let numbers = SYSTEM_SHARD..recovered.last.len() as u16;
-    Ok(numbers.map(|number| ViewShard::new(Machine::new(number), Chains::new(), 0, hub)).collect())
+    let empty = |number| {
+        let audit = AuditShard::open(place, number, Vec::new(), Vec::new()).map_err(BootError::Audit)?;
+        Ok((ViewShard::new(Machine::new(number), 0, hub), audit))
+    };
+    numbers.map(empty).collect()
 }
 
 /// Applies everything after the snapshot. A panic answers where: the caller begins again and passes it by.
-fn replay_once(recovered: &Recovered, shards: &mut [ViewShard]) -> Result<Option<Poison>, BootError> {
+fn replay_once(recovered: &Recovered, shards: &mut [Replica]) -> Result<Option<Poison>, BootError> {
     for entry in recovered.entries() {
         let RecoveredEntry { shard: number, term, entry, erased } = entry?;
-        let shard = &mut shards[usize::from(number)];
-        if catch_unwind(AssertUnwindSafe(|| shard.apply(&entry, term, &erased))).is_err() {
+        let (shard, audit) = &mut shards[usize::from(number)];
+        if catch_unwind(AssertUnwindSafe(|| shard.apply(&entry, term))).is_err() {
             let position = shard.replied();
             let place = format!("its apply panicked in a replay of {} commands", entry.commands.len());
             return Ok(Some((SkipMark { shard: number, index: entry.index, position }, place)));
         }
+        audit.feed(&entry, &erased);
     }
     Ok(None)
 }

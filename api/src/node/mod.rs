@@ -3,6 +3,7 @@
 //! The edge (REST, feed) stamps a command and submits it; the answer comes when the command is durable and applied.
 //! Reads go to the view, a second replica that follows the core. Nothing here knows HTTP.
 
+mod audit;
 mod boot;
 mod clock;
 mod core;
@@ -20,6 +21,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use engine::{Action, Command, LogTime, LotId, Reply, TenderId};
 use persistence::Keys;
 
+pub use self::audit::{Audit, SIGN_EVERY, Sealed};
 pub use self::boot::BootError;
 pub use self::clock::{LeaderClock, Slew};
 pub use self::machine::{Machine, SYSTEM_SHARD};
@@ -72,6 +74,7 @@ struct Inner {
     ring: Sender<Submission>,
     shared: Arc<Shared>,
     views: Arc<Views>,
+    audit: Arc<Audit>,
     keys: Arc<Keys>,
     epoch: String,
     node: u16,
@@ -181,6 +184,33 @@ impl Node {
     /// The view as it is.
     pub fn view(&self) -> View {
         View::new(Arc::clone(&self.inner.views))
+    }
+
+    /// The audit, once it holds everything of `tender`'s shard that this node has answered.
+    ///
+    /// # Errors
+    /// [`Behind`] when it takes longer than a second.
+    pub async fn audit(&self, tender: TenderId) -> Result<&Arc<Audit>, Behind> {
+        let shard = view::tender_shard(tender, self.inner.tender_shards);
+        let index = self.inner.shared.applied[usize::from(shard)].load(Ordering::Acquire);
+        self.inner.audit.wait(shard, index).await?;
+        Ok(&self.inner.audit)
+    }
+
+    /// The shard that holds `tender`.
+    pub fn shard_of_tender(&self, tender: TenderId) -> u16 {
+        view::tender_shard(tender, self.inner.tender_shards)
+    }
+
+    /// The key that roots are signed with: its id and its public part.
+    pub fn audit_key(&self) -> (String, [u8; 32]) {
+        let signer = self.inner.audit.signer();
+        (signer.kid(), *signer.public())
+    }
+
+    /// The last entry of each shard that the audit holds, and the size and root of the shard's tree there.
+    pub fn audit_roots(&self) -> Vec<(u64, u64, [u8; 32])> {
+        self.inner.audit.roots()
     }
 
     /// The leader's time.

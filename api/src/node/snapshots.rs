@@ -9,9 +9,11 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use engine::{Accounts, AccountsPart, Engine, EnginePart};
 use persistence::{
-    Chains, ChainsPart, Frame, Last, Part, Section, SnapshotError, SnapshotReader, Snapshots, Truncator,
+    AuditPart, AuditPlace, AuditShard, ChainsPart, Frame, Last, Part, Section, SnapshotError, SnapshotReader,
+    Snapshots, Truncator,
 };
 
+use super::audit::Followers;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::view::{ViewShard, Views};
 use crate::feed::Hub;
@@ -23,6 +25,8 @@ const PERIOD: Duration = Duration::from_millis(200);
 pub struct Snapshotter {
     /// What is copied.
     pub views: Arc<Views>,
+    /// What is copied of the audit.
+    pub audit: Followers,
     /// Where they are written.
     pub snapshots: Snapshots,
     /// Lets segments go that are no longer needed.
@@ -43,7 +47,7 @@ impl Snapshotter {
                 continue;
             }
             taken_at = now;
-            match take(&self.views, &self.snapshots) {
+            match take(&self.views, &self.audit, &self.snapshots) {
                 Ok(covered) => {
                     metrics::counter!("rt_snapshots_total").increment(1);
                     if self.truncator.truncate(covered).is_err() {
@@ -59,18 +63,25 @@ impl Snapshotter {
     }
 }
 
-/// Writes a snapshot of `views`; answers up to which index each shard's log is no longer needed.
-pub fn take(views: &Views, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotError> {
+/// Writes a snapshot of `views` and `audit`; answers up to which index each shard's log is no longer needed.
+pub fn take(views: &Views, audit: &Followers, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotError> {
     let copies: Vec<_> = (0..=views.tender_shards())
         .map(|number| {
             let shard = views.shard(number);
-            (Last { index: shard.machine.index(), term: shard.term }, shard.machine.clone(), shard.chains.clone())
+            // Asked for under the lock, so that both are as of the same entry.
+            let audit = audit.copy(number);
+            (Last { index: shard.machine.index(), term: shard.term }, shard.machine.clone(), audit)
         })
         .collect();
     let places: Vec<Last> = copies.iter().map(|(place, ..)| *place).collect();
     let mut writer = snapshots.begin(&places)?;
-    for (number, (_, machine, chains)) in copies.into_iter().enumerate() {
+    for (number, (_, machine, audit)) in copies.into_iter().enumerate() {
         let number = number as u16;
+        let failed = |error| SnapshotError::Disk { path: "audit".into(), error };
+        let gone = |_| failed(std::io::Error::other("the audit thread has ended"));
+        let audit = audit.recv().map_err(gone)?.map_err(failed)?;
+        // A snapshot counts on the files of the audit up to here.
+        audit.files.sync().map_err(failed)?;
         match machine {
             Machine::Accounts(accounts) => {
                 for part in accounts.snapshot() {
@@ -83,8 +94,11 @@ pub fn take(views: &Views, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotEr
                 }
             }
         }
-        for part in chains.snapshot() {
-            writer.frame(number, Section::Chains, None, &encode(&part))?;
+        for part in &audit.chains {
+            writer.frame(number, Section::Chains, None, &encode(part))?;
+        }
+        for part in &audit.audit {
+            writer.frame(number, Section::Audit, None, &encode(part))?;
         }
     }
     writer.finish()
@@ -94,11 +108,15 @@ fn encode<T: wincode::SchemaWrite<wincode::config::DefaultConfig, Src = T>>(part
     wincode::serialize(part).expect("a part is plain data below the codec's limits")
 }
 
-/// The shards as of a snapshot.
+/// The shards, and their audits at `place`, as of a snapshot.
 ///
 /// # Errors
 /// A text that names what can't be read.
-pub fn restore(snapshot: &SnapshotReader, hub: &Hub) -> Result<Vec<ViewShard>, String> {
+pub fn restore(
+    snapshot: &SnapshotReader,
+    place: &AuditPlace,
+    hub: &Hub,
+) -> Result<Vec<(ViewShard, AuditShard)>, String> {
     let mut parts: Vec<ShardParts> = snapshot.places().iter().map(|_| ShardParts::default()).collect();
     for frame in snapshot.frames() {
         let Frame { shard, section, part } = frame.map_err(|error| error.to_string())?;
@@ -111,24 +129,34 @@ pub fn restore(snapshot: &SnapshotReader, hub: &Hub) -> Result<Vec<ViewShard>, S
             Section::Accounts => of_shard.accounts.push(decode(&bytes)?),
             Section::Engine => of_shard.engine.push(decode(&bytes)?),
             Section::Chains => of_shard.chains.push(decode(&bytes)?),
-            Section::Audit | Section::End => {}
+            Section::Audit => of_shard.audit.push(decode(&bytes)?),
+            Section::End => {}
         }
     }
     let places = snapshot.places().iter();
     places
         .zip(parts)
         .enumerate()
-        .map(|(number, (place, parts))| {
+        .map(|(number, (last, parts))| {
             let machine = if number as u16 == SYSTEM_SHARD {
                 Accounts::restore(parts.accounts.into_iter()).map(Machine::Accounts)
             } else {
                 Engine::restore(parts.engine.into_iter()).map(Machine::Tenders)
             };
             let machine = machine.map_err(|error| format!("shard {number}: {error}"))?;
-            if machine.index() != place.index {
-                return Err(format!("shard {number} stands at {}, not at {}", machine.index(), place.index));
+            if machine.index() != last.index {
+                return Err(format!("shard {number} stands at {}, not at {}", machine.index(), last.index));
             }
-            Ok(ViewShard::new(machine, Chains::restore(parts.chains), place.term, hub))
+            let audit = AuditShard::open(place, number as u16, parts.chains, parts.audit);
+            let audit = audit.map_err(|error| error.to_string())?;
+            if audit.index() != last.index {
+                return Err(format!(
+                    "the audit of shard {number} stands at {}, not at {}",
+                    audit.index(),
+                    last.index
+                ));
+            }
+            Ok((ViewShard::new(machine, last.term, hub), audit))
         })
         .collect()
 }
@@ -138,6 +166,7 @@ struct ShardParts {
     accounts: Vec<AccountsPart>,
     engine: Vec<EnginePart>,
     chains: Vec<ChainsPart>,
+    audit: Vec<AuditPart>,
 }
 
 fn decode<'a, T>(bytes: &'a [u8]) -> Result<T, String>

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, TryRecvError};
 use engine::{
-    Accounts, Action, Answer, Engine, Entry, Key, Lot, LotId, Recall, Reply, Sink, Step, Tender, TenderId,
+    Accounts, Action, Answer, Engine, Entry, Event, Key, Lot, LotId, Recall, Reply, Sink, Step, Tender, TenderId,
 };
-use persistence::Chains;
 use tokio::sync::watch;
 
+use super::audit::Followers;
 use super::core::{Committed, Sleeper};
 use super::machine::{Machine, SYSTEM_SHARD};
 use crate::feed::{Hub, LotFeed};
@@ -31,20 +31,20 @@ pub struct Behind;
 pub struct ViewShard {
     /// The replica.
     pub machine: Machine,
-    /// The hash chains over the shard's commands.
-    pub chains: Chains,
     /// The term of the last entry.
     pub term: u64,
     /// How many commands of the entry that is being applied were answered.
     replied: u32,
+    /// Whether a lot closed with the entry that was applied last.
+    closed: bool,
     feeds: HashMap<LotId, LotFeed>,
     hub: Hub,
 }
 
 impl ViewShard {
     /// A shard that holds `machine`; the windows of its lots begin where the lots stand.
-    pub fn new(machine: Machine, chains: Chains, term: u64, hub: &Hub) -> Self {
-        let mut shard = Self { machine, chains, term, replied: 0, feeds: HashMap::new(), hub: hub.clone() };
+    pub fn new(machine: Machine, term: u64, hub: &Hub) -> Self {
+        let mut shard = Self { machine, term, replied: 0, closed: false, feeds: HashMap::new(), hub: hub.clone() };
         if let Machine::Tenders(engine) = &shard.machine {
             for lot in engine.tenders().flat_map(Tender::lots) {
                 shard.feeds.insert(lot.id, hub.lot_feed(lot.seq));
@@ -58,15 +58,14 @@ impl ViewShard {
         self.replied
     }
 
-    /// Applies the next entry and fills the windows of the lots it moved. `erased` is what the log said about secret
-    /// parts whose key was destroyed.
-    pub fn apply(&mut self, entry: &Entry, term: u64, erased: &[(u32, [u8; 32])]) {
-        self.replied = 0;
+    /// Applies the next entry and fills the windows of the lots it moved.
+    pub fn apply(&mut self, entry: &Entry, term: u64) {
+        (self.replied, self.closed) = (0, false);
+        let (replied, closed) = (&mut self.replied, &mut self.closed);
         let stepped = Vec::new();
-        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied: &mut self.replied, stepped };
+        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied, closed, stepped };
         self.machine.apply(entry, &mut windows);
         self.machine.maintain();
-        self.chains.feed(entry, erased);
         self.term = term;
         let engine = match &self.machine {
             Machine::Accounts(accounts) => return self.hub.sessions_ended(accounts, entry),
@@ -100,6 +99,7 @@ struct Windows<'a> {
     feeds: &'a mut HashMap<LotId, LotFeed>,
     hub: &'a Hub,
     replied: &'a mut u32,
+    closed: &'a mut bool,
     /// The lots that made a step since the last reply.
     stepped: Vec<LotId>,
 }
@@ -127,6 +127,8 @@ impl Sink for Windows<'_> {
         let feed = self.feeds.entry(lot.id).or_insert_with(|| self.hub.lot_feed(step.seq - 1));
         feed.push(tender, lot, step);
         self.stepped.push(lot.id);
+        let ends = |event: &Event| matches!(event, Event::Closed | Event::Unsuccessful | Event::Cancelled { .. });
+        *self.closed |= step.events.iter().any(ends);
     }
 }
 
@@ -145,8 +147,9 @@ impl Views {
         Arc::new(Self { shards, applied, progress: watch::Sender::new(()) })
     }
 
-    /// The view thread: applies what the core applied until the core ends. `sleeper` is woken behind each entry.
-    pub fn run(&self, committed: &Receiver<Committed>, sleeper: &Sleeper) {
+    /// The view thread: applies what the core applied, and hands it to the audit, until the core ends. `sleeper` is
+    /// woken behind each entry.
+    pub fn run(&self, committed: &Receiver<Committed>, sleeper: &Sleeper, audit: &Followers) {
         sleeper.settle();
         loop {
             let Committed { shard, term, entry } = match committed.try_recv() {
@@ -159,9 +162,12 @@ impl Views {
             };
             let number = usize::from(shard);
             let mut view = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
-            view.apply(&entry, term, &[]);
+            view.apply(&entry, term);
+            let index = entry.index;
+            // Under the lock: who reads the view now, and asks the audit for a copy, gets both as of the same entry.
+            audit.entry(shard, entry, view.closed);
             drop(view);
-            self.applied[number].store(entry.index, Ordering::Release);
+            self.applied[number].store(index, Ordering::Release);
             self.progress.send_replace(());
         }
     }

@@ -2,6 +2,7 @@
 
 mod leaks;
 mod market;
+mod roots;
 mod socket;
 mod stream;
 mod support;

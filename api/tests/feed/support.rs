@@ -351,8 +351,28 @@ impl Client {
         }
     }
 
-    /// The next text frame, or the code with which the socket was closed (none: it broke).
+    /// The next text frame, or the code with which the socket was closed (none: it broke). Signed roots come when they
+    /// come: they are passed by here, [`Client::root`] waits for one.
     pub async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let frame = self.any_or_close().await?;
+            if frame["p"] != "checkpoint" {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Reads until a signed root; it.
+    pub async fn root(&mut self) -> Value {
+        loop {
+            let frame = self.any_or_close().await.expect("the socket stays open");
+            if frame["p"] == "checkpoint" {
+                return frame;
+            }
+        }
+    }
+
+    async fn any_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something comes");
             match message {

@@ -74,7 +74,7 @@ impl Socket {
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).expect("JSON");
-                    if frame["p"].is_string() && frame["p"] != "hb" {
+                    if frame["p"].is_string() && frame["p"] != "hb" && frame["p"] != "checkpoint" {
                         self.pushes.push(text.to_string());
                     }
                     return frame;
