@@ -147,7 +147,7 @@ pub(crate) fn set_rules(spec: &RulesSpec) -> [(&'static str, bool); 21] {
         ("max_step", spec.max_step.is_some()),
         (
             "guard_percent",
-            spec.guard_percent.is_some_and(|it| Some(it).map(by_value) != plain.guard_percent.map(by_value)),
+            spec.guard_percent.is_some_and(|it| Some(by_value(it)) != plain.guard_percent.map(by_value)),
         ),
         ("tie_free_ranks", spec.tie_free_ranks != 0),
         ("max_bids", spec.max_bids.is_some()),

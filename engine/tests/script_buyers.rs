@@ -430,7 +430,7 @@ fn wrong_rules_are_told_with_a_pointer_and_what_would_be_right() {
         ("decision=0", "/lots/0/rules/decision_s"),
         ("decision=60 award=automatic", "/lots/0/rules/decision_s"),
         ("features weights=0.05", "/lots/0/rules/features"),
-        ("weights=0.3", "/lots/0/rules/max_weight_sum"),
+        ("weights=0.2", "/lots/0/rules/max_weight_sum"),
         ("features weights=1", "/lots/0/rules/max_weight_sum"),
         ("overtime=1/5 max_count=2 max_total=10", "/lots/0/rules/overtime/max_total_s"),
         ("all_or_nothing award=automatic", "/lots/0/rules/all_or_nothing"),
