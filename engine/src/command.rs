@@ -244,6 +244,32 @@ pub enum Action {
     Account(AccountAction),
 }
 
+impl Action {
+    /// The tender it is about; none for what concerns a whole shard, or accounts.
+    pub const fn tender(&self) -> Option<TenderId> {
+        match self {
+            Self::CreateTender { tender, .. }
+            | Self::UpdateTender { tender, .. }
+            | Self::Publish { tender }
+            | Self::Start { tender }
+            | Self::Pause { tender, .. }
+            | Self::Resume { tender, .. }
+            | Self::Cancel { tender, .. }
+            | Self::Extend { tender, .. }
+            | Self::Admit { tender, .. }
+            | Self::Join { tender }
+            | Self::Disqualify { tender, .. } => Some(*tender),
+            Self::Bid { lot, .. }
+            | Self::Accept { lot, .. }
+            | Self::AutoBid { lot, .. }
+            | Self::Void { lot, .. }
+            | Self::Award { lot, .. }
+            | Self::RejectAward { lot, .. } => Some(lot.tender()),
+            Self::Tick | Self::Takeover { .. } | Self::Skip { .. } | Self::Account(_) => None,
+        }
+    }
+}
+
 /// A bidder as a buyer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
 pub enum BidderRef {

@@ -192,7 +192,7 @@ impl Engine {
     /// A command without effect, known under its key.
     fn nothing(&self, action: &Action) -> Outcome {
         let keep =
-            subject(action).and_then(|tender| self.find(tender)).map_or(Place::NOWHERE, |place| place as u32);
+            action.tender().and_then(|tender| self.find(tender)).map_or(Place::NOWHERE, |place| place as u32);
         Outcome { answer: Answer::Internal, keep: Some(keep) }
     }
 
@@ -656,30 +656,6 @@ fn leaves_a_record(tender: &Tender, lot: usize, bidder: Option<&Bidder>, organis
     tender.published_at.is_some()
         && (bidder.is_some()
             || sight(tender, &tender.lots[lot], reader(tender, Some(organisation), true)).is_some())
-}
-
-/// The tender an action is about.
-fn subject(action: &Action) -> Option<TenderId> {
-    match action {
-        Action::CreateTender { tender, .. }
-        | Action::UpdateTender { tender, .. }
-        | Action::Publish { tender }
-        | Action::Start { tender }
-        | Action::Pause { tender, .. }
-        | Action::Resume { tender, .. }
-        | Action::Cancel { tender, .. }
-        | Action::Extend { tender, .. }
-        | Action::Admit { tender, .. }
-        | Action::Join { tender }
-        | Action::Disqualify { tender, .. } => Some(*tender),
-        Action::Bid { lot, .. }
-        | Action::Accept { lot, .. }
-        | Action::AutoBid { lot, .. }
-        | Action::Void { lot, .. }
-        | Action::Award { lot, .. }
-        | Action::RejectAward { lot, .. } => Some(lot.tender()),
-        Action::Tick | Action::Takeover { .. } | Action::Skip { .. } | Action::Account(_) => None,
-    }
 }
 
 /// Price and limit of an offer, wherever they are.

@@ -212,7 +212,7 @@ impl Chains {
             let head = match &command.action {
                 Action::CreateTender { tender, .. } => Some((*tender, self.tenders.entry(*tender).or_default())),
                 // A chain begins with its tender, so that naming tenders at random grows nothing.
-                action => tender_of(action).and_then(|id| Some((id, self.tenders.get_mut(&id)?))),
+                action => action.tender().and_then(|id| Some((id, self.tenders.get_mut(&id)?))),
             };
             let link = head.map(|(tender, head)| {
                 let before = *head;
@@ -242,29 +242,5 @@ impl Chains {
             chains.tenders.extend(part.tenders);
         }
         chains
-    }
-}
-
-/// The tender a command is about.
-pub fn tender_of(action: &Action) -> Option<TenderId> {
-    match action {
-        Action::Tick | Action::Takeover { .. } | Action::Skip { .. } | Action::Account(_) => None,
-        Action::CreateTender { tender, .. }
-        | Action::UpdateTender { tender, .. }
-        | Action::Publish { tender }
-        | Action::Start { tender }
-        | Action::Pause { tender, .. }
-        | Action::Resume { tender, .. }
-        | Action::Cancel { tender, .. }
-        | Action::Extend { tender, .. }
-        | Action::Admit { tender, .. }
-        | Action::Join { tender }
-        | Action::Disqualify { tender, .. } => Some(*tender),
-        Action::Bid { lot, .. }
-        | Action::Accept { lot, .. }
-        | Action::AutoBid { lot, .. }
-        | Action::Void { lot, .. }
-        | Action::Award { lot, .. }
-        | Action::RejectAward { lot, .. } => Some(lot.tender()),
     }
 }

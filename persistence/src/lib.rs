@@ -56,7 +56,7 @@ pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES
 pub use keys::{KeyError, Keys, Random, system_random};
 pub use leaf::{
     Chains, ChainsPart, Head, OfferPart, leaf_hash, leaf_hash_with, leaf_of, offer_digest, part_salt, public_part,
-    read_public_part, salted_digest, secret_digest, tender_of,
+    read_public_part, salted_digest, secret_digest,
 };
 pub use log::{AppendError, Log, Options, Recovered};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, TrySendError};
-use engine::{Action, Command, LogTime, LotId, Reply, TenderId};
+use engine::{Action, Command, LogTime, Reply, TenderId};
 use persistence::Keys;
 
 pub use self::audit::{Audit, SIGN_EVERY, Sealed};
@@ -275,7 +275,7 @@ impl Node {
     }
 
     fn shard_of(&self, action: &Action) -> u16 {
-        match home(action) {
+        match action.tender() {
             Some(tender) => view::tender_shard(tender, self.inner.tender_shards),
             None => SYSTEM_SHARD,
         }
@@ -286,29 +286,4 @@ pub(crate) fn salt() -> [u8; 16] {
     let mut salt = [0; 16];
     persistence::system_random(&mut salt);
     salt
-}
-
-/// The tender that a command is about; accounts have none.
-pub fn home(action: &Action) -> Option<TenderId> {
-    let of_lot = |lot: &LotId| Some(lot.tender());
-    match action {
-        Action::CreateTender { tender, .. }
-        | Action::UpdateTender { tender, .. }
-        | Action::Publish { tender }
-        | Action::Start { tender }
-        | Action::Pause { tender, .. }
-        | Action::Resume { tender, .. }
-        | Action::Cancel { tender, .. }
-        | Action::Extend { tender, .. }
-        | Action::Admit { tender, .. }
-        | Action::Join { tender }
-        | Action::Disqualify { tender, .. } => Some(*tender),
-        Action::Bid { lot, .. }
-        | Action::Accept { lot, .. }
-        | Action::AutoBid { lot, .. }
-        | Action::Void { lot, .. }
-        | Action::Award { lot, .. }
-        | Action::RejectAward { lot, .. } => of_lot(lot),
-        Action::Tick | Action::Takeover { .. } | Action::Skip { .. } | Action::Account(_) => None,
-    }
 }

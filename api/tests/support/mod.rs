@@ -207,6 +207,11 @@ impl Client {
         self.request(Method::POST, path, Some(body.to_string()), &[("idempotency-key", key)]).await
     }
 
+    /// PUT with a fresh key.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.put_with_key(path, body, &fresh("key")).await
+    }
+
     /// PUT with this key.
     pub async fn put_with_key(&self, path: &str, body: &Value, key: &str) -> Answer {
         self.request(Method::PUT, path, Some(body.to_string()), &[("idempotency-key", key)]).await

@@ -1,6 +1,8 @@
 //! One scenario through `simulate` and through the running server: the same decision about every bid, and the same
-//! ranking in the end.
+//! ranking in the end. Here with many English bids; `formats` takes every format to its award.
 
+mod formats;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
