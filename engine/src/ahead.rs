@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use crate::{Action, Command, Engine, Lot, Tender};
+use crate::{Action, Command, Engine, Envelope, Lot, Tender};
 
 /// Where the lot of a bid lies, and its bidder.
 #[derive(Clone, Copy, Debug)]
@@ -33,20 +33,27 @@ pub(crate) fn look(engine: &Engine, commands: &[Command], found: &mut Vec<Ahead>
         return;
     }
     // Each loop asks for what the one before it has found, for all commands, so that the waits of one loop overlap.
+    let mut seen = 0;
     found.extend(commands.iter().map(|command| {
         let Action::Bid { lot, .. } = &command.action else { return Ahead::NONE };
+        // A command is several lines long itself.
+        let Envelope { at, request, node, salt, .. } = &command.envelope;
+        seen ^= at.0 as u64 ^ request.0 as u64 ^ u64::from(*node) ^ u64::from(salt[0]);
         let tender = engine.find(lot.tender()).map_or(NOT_FOUND, |place| place as u32);
         Ahead { tender, bidder: NOT_A_BIDDER }
     }));
-    let mut seen = 0;
-    for (command, ahead) in commands.iter().zip(found.iter_mut()) {
-        let Some((tender, lot)) = resolve(engine, command, ahead) else { continue };
-        ahead.bidder = tender.bidder_index(command.envelope.organisation).unwrap_or(NOT_A_BIDDER);
+    for (command, ahead) in commands.iter().zip(found.iter()) {
+        let Some((_, lot)) = resolve(engine, command, ahead) else { continue };
         seen ^= lot.glance() ^ command.envelope.key.map_or(0, |key| engine.keys.glance(key.scoped));
     }
     for (command, ahead) in commands.iter().zip(found.iter()) {
         let Some((_, lot)) = resolve(engine, command, ahead) else { continue };
         seen ^= lot.rules.glance() ^ lot.book.glance() ^ lot.history.glance();
+    }
+    // Last: a search branches on what it reads, and a branch that was guessed wrong ends the overlap.
+    for (command, ahead) in commands.iter().zip(found.iter_mut()) {
+        let Some((tender, _)) = resolve(engine, command, ahead) else { continue };
+        ahead.bidder = tender.bidder_index(command.envelope.organisation).unwrap_or(NOT_A_BIDDER);
     }
     black_box(seen);
 }

@@ -30,39 +30,50 @@ const MOVED_BY_INSERT: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Table {
+    /// One byte a slot: 0 where it is free, else some bits of its hash. A key that is not there, the usual case, is
+    /// told by these alone: one line of memory in a list a sixteenth as long as the slots.
+    tags: Vec<u8>,
     slots: Vec<Slot>,
     used: usize,
 }
 
+/// What stands for a hash among the tags: bits that its place doesn't depend on in tables of up to 2^25 slots.
+fn tag(hash: u32) -> u8 {
+    (hash >> 25) as u8 | 0x80
+}
+
 impl Table {
     fn new(capacity: usize) -> Self {
-        Self { slots: vec![[0; 4]; capacity], used: 0 }
+        Self { tags: vec![0; capacity], slots: vec![[0; 4]; capacity], used: 0 }
     }
 
     fn find(&self, hash: u32, mut is: impl FnMut(Place) -> bool) -> Option<Place> {
-        let mask = self.slots.len() - 1;
+        let mask = self.tags.len() - 1;
+        let tag = tag(hash);
         let mut at = hash as usize & mask;
         loop {
-            let slot = &self.slots[at];
-            if slot[1] == 0 {
-                return None;
-            }
-            if slot[0] == hash {
-                let place = Place { tender: slot[1] - 1, lot: slot[2] as u16, index: slot[3] };
-                if is(place) {
-                    return Some(place);
+            match self.tags[at] {
+                0 => return None,
+                other if other == tag && self.slots[at][0] == hash => {
+                    let [_, tender, lot, index] = self.slots[at];
+                    let place = Place { tender: tender - 1, lot: lot as u16, index };
+                    if is(place) {
+                        return Some(place);
+                    }
                 }
+                _ => {}
             }
             at = (at + 1) & mask;
         }
     }
 
     fn insert(&mut self, new: Slot) {
-        let mask = self.slots.len() - 1;
+        let mask = self.tags.len() - 1;
         let mut at = new[0] as usize & mask;
-        while self.slots[at][1] != 0 {
+        while self.tags[at] != 0 {
             at = (at + 1) & mask;
         }
+        self.tags[at] = tag(new[0]);
         self.slots[at] = new;
         self.used += 1;
     }
@@ -96,10 +107,12 @@ impl Keys {
         self.young.find(hash, &mut is).or_else(|| self.old.as_ref()?.find(hash, &mut is))
     }
 
-    /// Reads the slot where a search for this key begins.
+    /// Reads the tag where a search for this key begins, and the slot that it will get.
     pub fn glance(&self, scoped: u128) -> u64 {
-        let begin = |table: &Table| u64::from(table.slots[hash(scoped) as usize & (table.slots.len() - 1)][1]);
-        begin(&self.young) ^ self.old.as_ref().map_or(0, begin)
+        let hash = hash(scoped);
+        let begin = |table: &Table| u64::from(table.tags[hash as usize & (table.tags.len() - 1)]);
+        let slot = self.young.slots[hash as usize & (self.young.slots.len() - 1)][1];
+        u64::from(slot) ^ begin(&self.young) ^ self.old.as_ref().map_or(0, begin)
     }
 
     /// Remembers the place of a key that is not there yet.
