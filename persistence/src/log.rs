@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tracing::{info, warn};
 
 use crate::disk::{Disk, DiskFile};
@@ -553,17 +553,19 @@ impl Log {
     }
 
     /// Takes what the helper has finished.
-    fn take_made(&mut self) -> Result<(), AppendError> {
-        while let Maker::Helper { made, .. } = &self.maker
-            && let Ok(result) = made.try_recv()
-        {
-            self.accept(result)?;
+    pub(crate) fn take_made(&mut self) -> Result<(), AppendError> {
+        while let Maker::Helper { made, .. } = &self.maker {
+            match made.try_recv() {
+                Ok(result) => self.accept(result)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(helper_gone()),
+            }
         }
         Ok(())
     }
 
     /// Takes one result of the maker.
-    pub(crate) fn accept(&mut self, result: Result<Prepared, MakeError>) -> Result<(), AppendError> {
+    fn accept(&mut self, result: Result<Prepared, MakeError>) -> Result<(), AppendError> {
         if let Maker::Helper { busy, .. } = &mut self.maker {
             *busy = false;
         }

@@ -2,13 +2,15 @@
 //!
 //! It flushes what it is given, one batch after another, and says so. There is no timer: while one batch is flushed the
 //! core gathers the next. After the disk failed it says [`LogEvent::Failed`], ends, and never writes again.
+//! A core that has nothing else to do may flush on its own thread: [`LogThread::append_here`].
 
+use std::fmt;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, at, bounded, never};
-use crossbeam::select;
+use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, bounded, never};
 use tracing::{error, info, warn};
 
 use crate::Batch;
@@ -46,15 +48,24 @@ pub enum LogEvent {
 enum Order {
     Append(Batch),
     Truncate(Vec<u64>),
+    /// The log was used by another thread and has something to see to.
+    Look,
     Stop,
 }
 
 /// Handle of the log thread. Dropped, it lets the thread finish what it was given and waits for it.
-#[derive(Debug)]
 pub struct LogThread {
+    /// None only while it is dropped: the helper ends with the last handle of the log.
+    log: Option<Arc<Mutex<Log>>>,
     orders: Option<Sender<Order>>,
     events: Receiver<LogEvent>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for LogThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogThread").field("threads", &self.threads).finish_non_exhaustive()
+    }
 }
 
 /// The log thread has ended: an event [`LogEvent::Failed`] says why.
@@ -92,9 +103,37 @@ impl LogThread {
             let thread = std::thread::Builder::new().name("segments".into());
             threads.push(thread.spawn(helper)?);
         }
+        let log = Arc::new(Mutex::new(log));
         let thread = std::thread::Builder::new().name("log".into());
-        threads.push(thread.spawn(move || run(log, &given, &tell, &wake))?);
-        Ok(Self { orders: Some(orders), events, threads })
+        let shared = Arc::clone(&log);
+        threads.push(thread.spawn(move || run(&shared, &given, &tell, &wake))?);
+        Ok(Self { log: Some(log), orders: Some(orders), events, threads })
+    }
+
+    /// Appends on the calling thread and says what the thread would have said: two wakes of an idle processor less
+    /// than [`LogThread::submit`]. For a caller that has no batch under way and could only wait. The batch comes back
+    /// when the thread has the log: then submit it.
+    pub fn append_here(&self, mut batch: Batch) -> Result<LogEvent, Batch> {
+        let Some(log) = &self.log else { return Err(batch) };
+        let mut log = match log.try_lock() {
+            Ok(log) => log,
+            Err(TryLockError::WouldBlock) => return Err(batch),
+            // Half of an append may have been done when the other thread panicked.
+            Err(TryLockError::Poisoned(_)) => {
+                return Ok(LogEvent::Failed { error: "the log thread panicked".into() });
+            }
+        };
+        let appended = log.append(&mut batch);
+        if (log.is_full() || log.read_only())
+            && let Some(orders) = &self.orders
+        {
+            // An order that waits makes the thread look as well.
+            orders.try_send(Order::Look).ok();
+        }
+        Ok(answer(appended, batch).unwrap_or_else(|error| {
+            error!("The log stops for ever: {error}");
+            LogEvent::Failed { error: error.to_string() }
+        }))
     }
 
     /// Hands over a batch; its ticket comes back with the event that answers it.
@@ -124,6 +163,7 @@ impl Drop for LogThread {
     fn drop(&mut self) {
         // Events that nobody reads any more must not hold it up.
         self.events = never();
+        self.log = None;
         if let Some(orders) = self.orders.take() {
             // It may have ended before, for a reason it told. The helper ends with the log.
             orders.send(Order::Stop).ok();
@@ -136,7 +176,7 @@ impl Drop for LogThread {
     }
 }
 
-fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &dyn Fn()) {
+fn run(log: &Mutex<Log>, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &dyn Fn()) {
     // When nobody listens any more, what was handed over is still made durable.
     let tell = |event| {
         events.send(event).unwrap_or(());
@@ -144,9 +184,19 @@ fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &
     };
     let mut read_only = false;
     let mut retry_at = None;
+    // Only looked at: what was made is taken under the lock, by whoever has it.
+    let made = lock(log).made();
+    let mut select = Select::new();
+    let orders = select.recv(given);
+    select.recv(&made);
     loop {
-        if log.read_only() != read_only {
-            read_only = log.read_only();
+        // Never held while this thread waits for orders.
+        let (now_read_only, full) = {
+            let log = lock(log);
+            (log.read_only(), log.is_full())
+        };
+        if now_read_only != read_only {
+            read_only = now_read_only;
             if read_only {
                 warn!("The log is read-only: the next segment can't be made ready");
                 tell(LogEvent::ReadOnly);
@@ -156,40 +206,58 @@ fn run(mut log: Log, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &
             }
         }
         // A point in time, not a pause: ticks that come more often must not put it off for ever.
-        retry_at = log.is_full().then(|| retry_at.unwrap_or_else(|| Instant::now() + RETRY));
-        let retry = retry_at.map_or_else(never, at);
-        let made = log.made();
-        let failed = select! {
-            recv(given) -> order => match order {
-                Ok(Order::Append(mut batch)) => match log.append(&mut batch) {
-                    Ok(()) => {
-                        batch.empty();
-                        tell(LogEvent::Flushed { batch });
-                        None
+        retry_at = full.then(|| retry_at.unwrap_or_else(|| Instant::now() + RETRY));
+        let ready = match retry_at {
+            Some(at) => select.ready_deadline(at).ok(),
+            None => Some(select.ready()),
+        };
+        let failed = match ready {
+            Some(ready) if ready == orders => match given.try_recv() {
+                Ok(Order::Append(mut batch)) => {
+                    // The lock goes before the core is told, so that the core finds the log free.
+                    let appended = lock(log).append(&mut batch);
+                    match answer(appended, batch) {
+                        Ok(event) => {
+                            tell(event);
+                            None
+                        }
+                        Err(error) => Some(error),
                     }
-                    Err(AppendError::ReadOnly(reason)) => {
-                        warn!("Batch refused, nothing was written: {reason}");
-                        tell(LogEvent::Refused { batch });
-                        None
-                    }
-                    Err(AppendError::Failed(error)) => Some(error),
-                },
-                Ok(Order::Truncate(covered)) => failure(log.truncate(&covered)),
-                Ok(Order::Stop) | Err(_) => return,
+                }
+                Ok(Order::Truncate(covered)) => failure(lock(log).truncate(&covered)),
+                Ok(Order::Look) | Err(TryRecvError::Empty) => None,
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return,
             },
-            recv(made) -> made => match made {
-                Ok(made) => failure(log.accept(made)),
-                Err(_) => Some(io::Error::other("the helper that makes segments ready is gone")),
-            },
-            recv(retry) -> _ => {
+            Some(_) => failure(lock(log).take_made()),
+            None => {
                 retry_at = None;
-                failure(log.retry())
-            },
+                failure(lock(log).retry())
+            }
         };
         if let Some(error) = failed {
             error!("The log stops for ever: {error}");
             return tell(LogEvent::Failed { error: error.to_string() });
         }
+    }
+}
+
+/// The log. Who panicked inside it left a step half done: then nobody writes any more.
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().expect("no step of the log was left half done")
+}
+
+/// What is told of an append, or why the log has stopped.
+fn answer(appended: Result<(), AppendError>, mut batch: Batch) -> io::Result<LogEvent> {
+    match appended {
+        Ok(()) => {
+            batch.empty();
+            Ok(LogEvent::Flushed { batch })
+        }
+        Err(AppendError::ReadOnly(reason)) => {
+            warn!("Batch refused, nothing was written: {reason}");
+            Ok(LogEvent::Refused { batch })
+        }
+        Err(AppendError::Failed(error)) => Err(error),
     }
 }
 

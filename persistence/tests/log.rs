@@ -146,6 +146,16 @@ fn a_full_disk_refuses_before_anything_is_hurt_and_comes_back() {
 
 #[test]
 fn the_thread_answers_each_batch_and_tells_of_space() {
+    answers_each_batch_and_tells_of_space(|_| false);
+}
+
+#[test]
+fn a_caller_that_appends_itself_is_answered_alike() {
+    answers_each_batch_and_tells_of_space(|_| true);
+    answers_each_batch_and_tells_of_space(|index| index % 3 == 0);
+}
+
+fn answers_each_batch_and_tells_of_space(here: impl Fn(u64) -> bool) {
     let disk = FaultyDisk::new();
     let (log, recovered) = open(&disk).expect("opened");
     let thread = LogThread::spawn(log).expect("spawned");
@@ -158,8 +168,14 @@ fn the_thread_answers_each_batch_and_tells_of_space() {
         batch.class = Class::Ordinary;
         let next = entry(index + 1, vec![bid(index, 900)]);
         batch.push_entry(1, 1, &next, &recovered.sealer).expect("encoded");
-        thread.submit(batch).expect("taken");
-        match wait() {
+        let answer = match if here(index) { thread.append_here(batch) } else { Err(batch) } {
+            Ok(event) => event,
+            Err(batch) => {
+                thread.submit(batch).expect("taken");
+                wait()
+            }
+        };
+        match answer {
             LogEvent::Flushed { batch: back } => {
                 assert!(back.is_empty() && back.ticket == index + 1);
                 (batch, index, flushed) = (back, index + 1, flushed + 1);

@@ -423,12 +423,15 @@ impl Core {
         }
         metrics::counter!("rt_batches_total").increment(1);
         metrics::counter!("rt_batch_commands_total").increment(commands_total);
-        self.persist(if control { Class::Control } else { Class::Ordinary });
+        let alone = commands_total == 1 && self.pending == 0;
+        self.persist(if control { Class::Control } else { Class::Ordinary }, alone);
     }
 
-    /// Hands what was proposed to the log thread.
-    fn persist(&mut self, class: Class) {
+    /// Makes what was proposed durable: on the log thread, so that this one applies and gathers meanwhile; or right
+    /// here where it could only wait.
+    fn persist(&mut self, class: Class, alone: bool) {
         self.poll();
+        let alone = alone && self.committed.is_empty();
         let mut batch = self.batch.take().unwrap_or_default();
         batch.clear();
         batch.class = class;
@@ -445,8 +448,14 @@ impl Core {
             self.batch = Some(batch);
             return;
         }
-        self.flight = Some(batch.ticket);
         self.shared.log_bytes.fetch_add(batch.bytes_len() as u64, Ordering::Relaxed);
+        self.flight = Some(batch.ticket);
+        if alone {
+            match self.log.append_here(batch) {
+                Ok(event) => return self.event(event),
+                Err(back) => batch = back,
+            }
+        }
         if self.log.submit(batch).is_err() {
             stop_process("the log thread ended");
         }
