@@ -21,19 +21,21 @@ pub struct Process {
     pub admin: SocketAddr,
     dir: PathBuf,
     home: PathBuf,
+    settings: Vec<String>,
 }
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
-fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr) -> Child {
+fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr, settings: &[String]) -> Child {
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(home.join("stderr")).expect("a file");
     Command::new(env!("CARGO_BIN_EXE_reversetender"))
         .args(["serve", "--limits", "off", "--shards", "2", "--segment-bytes", "262144"])
         .args(["--data".as_ref(), dir.join("data").as_os_str()])
         .args(["--keys".as_ref(), home.join("keys").as_os_str()])
         .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
+        .args(settings)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
@@ -44,9 +46,15 @@ fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr) -> Chi
 impl Process {
     /// Starts it with its data in `dir`, its keys and what it says in `home`, and waits until it serves.
     pub async fn start(dir: &Path, home: &Path) -> Self {
+        Self::start_with(dir, home, &[]).await
+    }
+
+    /// As [`Process::start`], with more settings on the command line.
+    pub async fn start_with(dir: &Path, home: &Path, settings: &[&str]) -> Self {
         let (address, admin) = (free_address(), free_address());
-        let child = spawn(dir, home, address, admin);
-        let process = Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned() };
+        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        let child = spawn(dir, home, address, admin, &settings);
+        let process = Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned(), settings };
         process.ready().await;
         process
     }
@@ -86,7 +94,7 @@ impl Process {
     /// Waits until it has ended, and starts it on the same data. Answers the exit status.
     pub async fn start_again(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("reaped");
-        self.child = spawn(&self.dir, &self.home, self.address, self.admin);
+        self.child = spawn(&self.dir, &self.home, self.address, self.admin, &self.settings);
         self.ready().await;
         status.code()
     }

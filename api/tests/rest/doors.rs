@@ -156,3 +156,32 @@ async fn every_rule_template_makes_a_tender() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_else_sees_is_pushed_to_its_own_sockets_only() {
+    let server = TestServer::start().await;
+    let rules = json!({ "format": "sealed", "duration_s": 600, "ceiling": "1000.00" });
+    let (buyer, [one, two], ids) = lot(&server, rules).await;
+    let mut sockets = Vec::new();
+    for client in [&one, &one, &two, &buyer] {
+        let mut socket = Socket::connect(client).await;
+        socket.sub(&ids.lots[0]).await;
+        socket.push("snap", |_| true).await;
+        socket.pushes.clear();
+        sockets.push(socket);
+    }
+    let placed = one.post(&ids.lot("/bids"), &json!({ "price": "613.37" })).await.expect(201);
+    assert_eq!(placed["seq"], 2, "the step at which the lot stands");
+    for socket in &mut sockets[..2] {
+        let you = socket.push("you", |_| true).await;
+        assert_eq!((&you["seq"], &you["you"]["standing"]), (&json!(2), &json!("613.37")), "{you}");
+    }
+    // The next thing that the others are told is the next step.
+    buyer.post(&ids.tender("/pause"), &json!({ "reason": "lunch" })).await.expect(200);
+    for socket in &mut sockets {
+        assert_eq!(socket.push("upd", |_| true).await["seq"], 3);
+    }
+    let told: Vec<usize> = sockets.iter().map(|socket| socket.pushes.len()).collect();
+    assert_eq!(told, [2, 2, 1, 1], "{:?}", sockets[3].pushes);
+    server.stop().await;
+}

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Socket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,
-    /// The texts of all pushes that came, in order, without heartbeats, `you` included.
+    /// The texts of all pushes about lots that came, in order; heartbeats and signed roots come by the clock.
     pub pushes: Vec<String>,
 }
 
