@@ -85,6 +85,12 @@ impl Process {
         std::fs::read_to_string(self.home.join("stderr")).unwrap_or_default()
     }
 
+    /// SIGSTOP: it takes nothing more and answers nothing more until it is killed.
+    pub fn freeze(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("frozen");
+    }
+
     /// SIGKILL, and a start on the same data.
     pub async fn kill_and_start(&mut self) {
         self.child.kill().expect("killed");
