@@ -14,12 +14,13 @@ import { ended, me, restore, signOut } from "./session.ts";
 import { t } from "./texts.ts";
 
 function Shown() {
-  const [, first = "", second = "", more] = path.value.split("/");
+  const [, first = "", second = "", more, beyond] = path.value.split("/");
   const known = me.value !== null && me.value !== undefined;
   // A page belongs to one reader: another one begins afresh.
   const reader = me.value?.user.id ?? "";
   if (!known && ended.value) return <Entry signUp={false} />;
-  if (first === "tenders" && second === "new" && known && more === undefined) return <CreateTender />;
+  if (first === "tenders" && second === "new" && known && more === undefined) return <CreateTender key={reader} />;
+  if (first === "tenders" && more === "edit" && known && beyond === undefined) return <CreateTender id={second} key={second + reader} />;
   if (first === "tenders" && second !== "" && second !== "new" && more === undefined) return <TenderPage id={second} key={second + reader} />;
   if (first === "lots" && second !== "" && more === undefined) return <LotPage id={second} key={second + reader} />;
   if (!known) return <Entry signUp={first === "sign-up"} />;

@@ -1,8 +1,20 @@
 #!/usr/bin/env bash
-# Checks the page: types, the tests of the feed's state machine, and that dist/ is what the sources give.
+# Checks the page: that no float touches a price, types, the tests of the feed's state machine, and that dist/ is what
+# the sources give.
 # Works in a copy, so that the tree stays as it is. Says SKIPPED where Node or the packages can't be had.
 set -euo pipefail
 cd "$(dirname "$0")"
+# Prices and scores are strings and BigInt. The types forbid arithmetic on strings; what could still turn one into a
+# float is looked for here. Numbers are read from text in format.ts (times and counts) and decimal.ts (a place to draw
+# at, after the division), and from `seq` in feed.ts.
+sources=(*.ts *.tsx page/*.ts page/*.tsx)
+inexact=$(
+  grep -nE 'parseFloat|parseInt|toFixed|toPrecision|valueAsNumber|fround' "${sources[@]}" || true
+  grep -nE '\bNumber\(' "${sources[@]}" | grep -vE '^(format|decimal)\.ts:|^feed\.ts:.*\["seq"\]' || true
+  grep -nE '[=(,:?] *\+[A-Za-z(]' "${sources[@]}" || true
+)
+[ -z "$inexact" ] || { echo "a price may become a float here:"; echo "$inexact"; exit 1; }
+
 skip() {
   echo "   SKIPPED: $1; the page's types, tests and bundle were not checked"
   exit 0

@@ -36,12 +36,30 @@ export interface LotState {
   board?: { bidder: number; price: string; effective?: string; rank: number }[];
   bidder_count?: number;
   reserve_met?: boolean | null;
+  /** What runs inside the lot, in formats that have phases; null or absent when nothing does. */
+  phase?: Phase | null;
+}
+
+/** The phase that runs in a lot: of rounds `lead_in`, `turn`, `pause`, `announce`; of dutch `step`; of japanese `level`. */
+export interface Phase {
+  kind: "lead_in" | "turn" | "pause" | "announce" | "step" | "level";
+  round?: number;
+  turn?: number;
+  /** Whose turn it is, by number. */
+  bidder?: number;
+  /** The step or level, from 0, and its price. */
+  step?: number;
+  price?: string;
+  /** When it ends; null while the lot is paused. */
+  ends_at: string | null;
 }
 
 /** The reader's private part. */
 export interface You {
   number?: number;
   standing?: string | null;
+  /** The price that ranks, where the reader's prices are adjusted. */
+  effective?: string | null;
   best_at?: string | null;
   rank?: number | null;
   award_rank?: number | null;
@@ -49,6 +67,12 @@ export interface You {
   lead?: boolean;
   max_next?: string | null;
   max_next_unlimited?: boolean;
+  /** The traffic light; null without a standing bid, absent where there is none. */
+  light?: "green" | "yellow" | "red" | null;
+  /** The own secret limit; absent without one. */
+  auto_limit?: string | null;
+  /** Whether the reader is still in; japanese lots only. */
+  in?: boolean;
 }
 
 /** One thing that happened in a step. */
@@ -56,6 +80,11 @@ export interface LotEvent {
   type: string;
   bidder?: number;
   price?: string;
+  effective?: string;
+  round?: number;
+  turn?: number;
+  step?: number;
+  ends_at?: string;
   lead?: boolean;
   auto?: boolean;
   reason?: string;
@@ -87,12 +116,19 @@ export interface LotView {
   steps: LotStep[];
 }
 
-/** A bid that was placed here, and what became of it. */
-export interface PlacedBid {
+/** What a bidder does in a lot under a key (`cid`) that is used for nothing else, ever. */
+export interface Wish {
   cid: string;
   lot: string;
-  price: string;
+  /** The price; `null` takes back what was given in the own turn. With `step`: the price that was shown beside it. */
+  price: string | null;
+  /** The dutch step or japanese level that is accepted, and no other. */
+  step?: number;
   confirm: boolean;
+}
+
+/** A bid, accept or withdrawal that was made here, and what became of it. */
+export interface PlacedBid extends Wish {
   /** When the person placed it, local time. */
   placedAt: number;
   /**
@@ -121,7 +157,7 @@ type Request =
   | { op: "hello" | "auth.refresh" }
   | { op: "sub" | "unsub"; lot: string }
   | { op: "time"; sentAt: number }
-  | { op: "bid.place" | "bid.query"; cid: string };
+  | { op: "bid.place" | "bid.accept" | "bid.query"; cid: string };
 
 interface Answer {
   re?: number;
@@ -215,8 +251,8 @@ export class Feed {
     return this.#done(now);
   }
 
-  /** Place a bid under a key (`cid`) that is used for nothing else, ever. */
-  place(bid: { lot: string; cid: string; price: string; confirm: boolean }, now: number): Output[] {
+  /** Place a bid, accept a step or level, or withdraw. */
+  place(bid: Wish, now: number): Output[] {
     this.bids.push({ ...bid, placedAt: now, outcome: "waiting" });
     if (this.bids.length > BIDS_KEPT) {
       const done = this.bids.findIndex((old) => isFinal(old));
@@ -386,8 +422,8 @@ export class Feed {
   #ask(request: Request, d: () => Record<string, unknown> | undefined): void {
     const item = { request, d };
     // Bids go first.
-    if (request.op === "bid.place") {
-      const at = this.#outbox.findIndex((other) => other.request.op !== "bid.place");
+    if (isWish(request)) {
+      const at = this.#outbox.findIndex((other) => !isWish(other.request));
       this.#outbox.splice(at < 0 ? this.#outbox.length : at, 0, item);
     } else {
       this.#outbox.push(item);
@@ -438,6 +474,7 @@ export class Feed {
         if (ok !== undefined) this.#timed(ok, request.sentAt, now);
         break;
       case "bid.place":
+      case "bid.accept":
         this.#decided(request.cid, answer, now);
         break;
       case "bid.query":
@@ -630,12 +667,12 @@ export class Feed {
     const bid = this.#bid(cid);
     if (bid === undefined || isFinal(bid)) return;
     this.#later.delete(cid);
-    this.#ask({ op: "bid.place", cid }, () => {
-      const { lot, price, confirm } = bid;
+    this.#ask({ op: bid.step === undefined ? "bid.place" : "bid.accept", cid }, () => {
+      const { lot, price, step, confirm } = bid;
       if (bid.outcome === "waiting" || this.#fresh(bid)) {
         bid.outcome = "sent";
         delete bid.code;
-        return { lot, cid, price, ...(confirm ? { confirm } : {}) };
+        return step === undefined ? { lot, cid, price, ...(confirm ? { confirm } : {}) } : { lot, cid, step };
       }
       this.#ask({ op: "bid.query", cid }, () => ({ lot, cid }));
       return undefined;
@@ -727,6 +764,10 @@ export class Feed {
     this.#out = [];
     return out;
   }
+}
+
+function isWish(request: Request): boolean {
+  return request.op === "bid.place" || request.op === "bid.accept";
 }
 
 function isFinal(bid: PlacedBid): boolean {

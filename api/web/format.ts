@@ -33,3 +33,19 @@ export function rest(ms: number): string {
 export function minutes(seconds: number): string {
   return String(Math.round((seconds / 60) * 100) / 100);
 }
+
+/** A whole number from 0 that a person typed: a count, or seconds. Never for a price. */
+export function whole(typed: string): number | undefined {
+  return /^\d{1,9}$/.test(typed.trim()) ? Number(typed.trim()) : undefined;
+}
+
+/** Minutes that a person typed, perhaps with a fraction, as whole seconds. */
+export function toSeconds(typedMinutes: string): number | undefined {
+  const value = Number(typedMinutes.trim());
+  return typedMinutes.trim() !== "" && Number.isFinite(value) && value > 0 ? Math.round(value * 60) : undefined;
+}
+
+/** Seconds as minutes for a field, so that reading them back gives the same seconds. */
+export function fromSeconds(seconds: number): string {
+  return String(Math.round((seconds / 60) * 1_000) / 1_000);
+}

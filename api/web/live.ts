@@ -156,10 +156,17 @@ export async function loadHistory(lot: string): Promise<void> {
   take(feed.history(lot, epoch, steps, localTime()));
 }
 
-/** Places a bid and returns its key. */
-export function placeBid(lot: string, price: string, confirm: boolean): string {
+/** Places a bid (`price: null` withdraws) and returns its key. */
+export function placeBid(lot: string, price: string | null, confirm: boolean): string {
   const cid = newKey();
   take(feed.place({ lot, cid, price, confirm }, localTime()));
+  return cid;
+}
+
+/** Accepts a step or level, and only that one, and returns the key. `price`: what was shown beside it. */
+export function acceptStep(lot: string, step: number, price: string): string {
+  const cid = newKey();
+  take(feed.place({ lot, cid, price, step, confirm: false }, localTime()));
   return cid;
 }
 

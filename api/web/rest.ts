@@ -26,14 +26,48 @@ export interface Item {
 /** The rules of a lot that this page shows; the server's answer carries all. */
 export interface Rules {
   format: string;
-  duration_s?: number;
+  price_scale?: number | null;
+  duration_s?: number | null;
   ceiling?: string | null;
+  floor?: string | null;
   reserve?: { price: string; shown: boolean } | null;
   improvement: string;
-  decrement?: { kind: string; value?: string } | null;
-  overtime?: { window_s: number; length_s: number; mode: string; trigger: string } | null;
-  visibility: { lead: string; rank: boolean; board: boolean; bidder_count: boolean };
+  buffer?: { front: string; back: string } | null;
+  decrement?: { kind: string; value?: string; rows?: { from: string; step: string }[] } | null;
+  tick?: string | null;
+  max_step?: string | null;
+  max_bids?: number | null;
+  overtime?: { window_s: number; length_s: number; mode: string; trigger: string; rank: number; scope: string } | null;
+  visibility: { lead: string; rank: boolean; board: boolean; light: boolean; bidder_count: boolean };
+  prebid: string;
+  auto_bid: boolean;
   award: string;
+  decision_s?: number | null;
+  dutch?: { start: string; step: string; interval_s: number };
+  japanese?: { start: string; step: string; interval_s: number; floor: string };
+  rounds?: { count: number; turn_s: number; pause_s: number; lead_in_s: number; announce_s?: number | null };
+  sealed?: { pricing: string };
+}
+
+/** One row of the server's table of rules. */
+export interface RuleRow {
+  name: string;
+  type: string;
+  default: unknown;
+  required: boolean;
+  valid: string;
+  formats: string[];
+  minimum?: number;
+  maximum?: number;
+  words?: string[];
+}
+
+/** A ready set of rules. */
+export interface RuleTemplate {
+  name: string;
+  title: string;
+  used: string;
+  rules: Rules;
 }
 
 /** A lot inside its tender. */
@@ -45,7 +79,9 @@ export interface Lot {
   stage: LotState["stage"];
   opens_at: string | null;
   closes_at: string | null;
+  /** Absent in lists, which tell `format` instead. */
   rules: Rules;
+  format?: string;
 }
 
 /** A tender. */
@@ -59,6 +95,9 @@ export interface Tender {
   public: boolean;
   opens_at: string | null;
   terms: string | null;
+  lot_mode: string;
+  stagger_s: number;
+  serial_gap_s: number;
   /** The buyer's organisation. */
   buyer: string;
   /** The reader's own place among the bidders, if it has one. */
@@ -77,6 +116,8 @@ export interface Bidder {
   /** The organisation's name; in lists. */
   name?: string | null;
   status: "invited" | "admitted" | "disqualified";
+  /** How its prices are adjusted, lot by lot. */
+  adjustments?: { lot: number; factor: string; addend: string }[];
 }
 
 /** One organisation of the search. */
@@ -95,13 +136,15 @@ export interface BidRow {
   code?: string;
   seq: number;
   at: string;
+  auto: boolean;
   cid?: string;
 }
 
 /** The result of a lot, as far as this reader may see it. */
 export interface Result {
   stage: string;
-  ranking?: { bidder?: number; price?: string; rank?: number; award_rank?: number; tied?: boolean; rejected?: boolean }[];
+  closed_at?: string | null;
+  ranking?: { bidder?: number; price?: string; effective?: string; rank?: number; award_rank?: number; tied?: boolean; rejected?: boolean }[];
   winner?: number | null;
   winner_name?: string;
   won?: boolean;
@@ -140,8 +183,10 @@ export function useTokens(source: TokenSource): void {
 
 interface Options {
   body?: unknown;
-  /** Without it a POST gets a key of its own; the same key makes a repeat harmless. */
+  /** Without it a change gets a key of its own; the same key makes a repeat harmless. */
   key?: string;
+  /** The version that a change of a tender was made from. */
+  version?: number;
   anonymous?: boolean;
   /** Sent instead of the token of whoever is signed in. */
   token?: string;
@@ -153,14 +198,15 @@ const PATIENCE = [400, 1_200, 3_000];
  * One request. A change that may or may not have been taken (no answer, 503) is sent again under its key; a refusal
  * is thrown as a `Problem`.
  */
-export async function call<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, options: Options = {}): Promise<T> {
+export async function call<T>(method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE", path: string, options: Options = {}): Promise<T> {
   const key = options.key ?? newKey();
   let renewed = false;
   for (let attempt = 0; ; attempt++) {
     const token = options.token ?? (options.anonymous === true ? null : await tokenSource());
     const headers: Record<string, string> = { Accept: "application/json" };
     if (token !== null) headers["Authorization"] = `Bearer ${token}`;
-    if (method === "POST" && options.anonymous !== true) headers["Idempotency-Key"] = key;
+    if (options.version !== undefined) headers["If-Match"] = `"${options.version}"`;
+    if (method !== "GET" && method !== "PATCH" && options.anonymous !== true) headers["Idempotency-Key"] = key;
     if (options.body !== undefined) headers["Content-Type"] = "application/json";
     let response: Response;
     try {

@@ -1,13 +1,13 @@
-// The bid box: the highest valid price stands in it until the bidder types; what becomes of each bid is always told.
+// The bid box of a format with free prices: the highest valid price stands in it until the bidder types; what becomes of each bid is always told.
 
 import { useEffect, useState } from "preact/hooks";
-import type { LotState, LotView, PlacedBid } from "../feed.ts";
+import type { LotState, LotView, Phase, PlacedBid } from "../feed.ts";
 import { compare, percent, read, show, subtract } from "../decimal.ts";
 import { clock, money } from "../format.ts";
 import { placeBid, placed } from "../live.ts";
 import { type BidRow, call, type Page } from "../rest.ts";
 import { refusal, t } from "../texts.ts";
-import { Dialog } from "./parts.tsx";
+import { Dialog, PhaseLeft } from "./parts.tsx";
 
 function stepLower(state: LotState, from: string): string | undefined {
   const decrement = state.decrement as { kind?: string; value?: string } | null | undefined;
@@ -44,9 +44,9 @@ function Confirm(props: { price: string; highest: string | undefined; state: Lot
   );
 }
 
-/** The box in which a bidder bids. */
-export function BidBox(props: { view: LotView; state: LotState }) {
-  const { view, state } = props;
+/** The box in which a bidder bids; whether bids are taken now is the caller's to know. */
+export function BidBox(props: { view: LotView; state: LotState; title?: string; note?: string; phase?: Phase }) {
+  const { view, state, title, note, phase } = props;
   const { you } = view;
   const [typed, setTyped] = useState<string>();
   const [wrong, setWrong] = useState<string>();
@@ -60,10 +60,6 @@ export function BidBox(props: { view: LotView; state: LotState }) {
   useEffect(() => {
     if (mine?.outcome === "accepted") setTyped(undefined);
   }, [mine?.outcome, mine?.cid]);
-  if (state.stage !== "open") {
-    const words = state.stage === "paused" ? t.bid.paused : state.stage === "pending" ? t.bid.pending : t.bid.closed;
-    return <p class="notice">{words}</p>;
-  }
   const place = (price: string, confirm: boolean) => {
     setWrong(undefined);
     setLast(placeBid(state.lot, price, confirm));
@@ -74,12 +70,21 @@ export function BidBox(props: { view: LotView; state: LotState }) {
     if (price === undefined) setWrong(t.bid.form);
     else place(price, false);
   };
-  const lower = highest === undefined ? undefined : stepLower(state, highest);
+  const lower = highest === undefined || state.stage === "pending" || state.format === "sealed" ? undefined : stepLower(state, highest);
   const refused = mine?.outcome === "refused" || mine?.outcome === "lost" ? mine : undefined;
-  const asking = refused?.code === "drop_too_large" && dismissed !== refused.cid ? refused : undefined;
+  const asked = refused?.code === "drop_too_large" && dismissed !== refused.cid ? refused : undefined;
+  const asking = asked?.price == null ? undefined : { price: asked.price, cid: asked.cid, maxNext: asked.maxNext };
   return (
     <form class="card bid-box" onSubmit={submit} data-part="bid-box" noValidate>
-      <h2>{t.bid.title}</h2>
+      <h2 class="row between">
+        <span>{title ?? t.bid.title}</span>
+        {phase !== undefined && (
+          <span class="figure">
+            <PhaseLeft phase={phase} />
+          </span>
+        )}
+      </h2>
+      {note !== undefined && <p class="soft">{note}</p>}
       <label class="field">
         <span>{t.bid.price}</span>
         <span class="with-unit">
@@ -133,14 +138,21 @@ export function BidBox(props: { view: LotView; state: LotState }) {
   );
 }
 
-function Outcome(props: { bid: PlacedBid; state: LotState }) {
-  const { bid, state } = props;
+/** What a bid, accept or withdrawal was about. */
+function aim(bid: Pick<PlacedBid, "price" | "step">, state: LotState): string {
+  if (bid.price === null) return t.bid.withdrawal;
   const price = money(bid.price, state.currency, state.price_scale);
+  return bid.step === undefined ? price : t.bid.ofStep(state.format === "dutch", bid.step, price);
+}
+
+/** What became of something that was done here. */
+export function Outcome(props: { bid: PlacedBid; state: LotState }) {
+  const { bid, state } = props;
   const why = bid.code === undefined ? "" : ` ${refusal(bid.code, bid.detail)}`;
   const next = bid.outcome === "refused" && bid.maxNext != null ? ` ${t.bid.next(money(bid.maxNext, state.currency, state.price_scale))}` : "";
   return (
     <p class={`outcome ${bid.outcome}`} data-outcome={bid.outcome} data-code={bid.code ?? ""}>
-      <strong>{price}</strong> {t.bid.outcome[bid.outcome]}.{why}
+      <strong>{aim(bid, state)}</strong> {t.bid.outcome[bid.outcome]}.{why}
       {next}
     </p>
   );
@@ -163,7 +175,7 @@ export function MyBids(props: { view: LotView; state: LotState }) {
       <ul class="plain lines">
         {open.map((bid) => (
           <li class="row between" key={bid.cid}>
-            <span class="figure">{money(bid.price, state.currency, state.price_scale)}</span>
+            <span class="figure">{aim(bid, state)}</span>
             <span class="soft">{t.bid.outcome[bid.outcome]}</span>
           </li>
         ))}
@@ -171,10 +183,11 @@ export function MyBids(props: { view: LotView; state: LotState }) {
           <li class="row between" key={row.bid}>
             <span>
               <span class="soft time">{clock(row.at)}</span>{" "}
-              <span class="figure">{row.price === null ? "–" : money(row.price, state.currency, state.price_scale)}</span>
+              <span class="figure">{row.price === null ? (row.status === "withdrawn" ? t.bid.withdrawal : "–") : money(row.price, state.currency, state.price_scale)}</span>
+              {row.auto && <span class="badge">{t.bid.auto}</span>}
             </span>
             <span class={row.status === "accepted" ? "good" : "soft"}>
-              {t.bid.outcome[row.status] ?? row.status}
+              {row.status === "withdrawn" && row.price === null ? t.bid.outcome["accepted"] : (t.bid.outcome[row.status] ?? row.status)}
               {row.code !== undefined && <span class="block">{refusal(row.code)}</span>}
             </span>
           </li>

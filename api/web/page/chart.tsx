@@ -1,4 +1,5 @@
-// The price over time, drawn from the steps of a lot: the lead as a falling line, single bids as dots.
+// The price over time, drawn from the steps of a lot: the lead (or the price of step and level) as a line, single bids
+// as dots.
 
 import type { LotView } from "../feed.ts";
 import { compare, show, thousandths } from "../decimal.ts";
@@ -13,10 +14,16 @@ export function Chart(props: { view: LotView }) {
   const bids = steps.flatMap((step) =>
     step.ev.flatMap((event) => (event.type === "bid" && event.price !== undefined ? [{ at: Date.parse(step.at), price: event.price, seq: step.seq }] : [])),
   );
-  const leads = steps.flatMap((step) => (step.lead == null ? [] : [{ at: Date.parse(step.at), price: step.lead }]));
+  // In dutch and japanese lots the line is the price of the step or level.
+  const laddered = state?.format === "dutch" || state?.format === "japanese";
+  const leads = steps.flatMap((step) => {
+    const offered = step.ev.find((event) => event.type === "step" || event.type === "level");
+    const price = laddered ? offered?.price : step.lead;
+    return price == null ? [] : [{ at: Date.parse(step.at), price }];
+  });
   const points = leads.length > 0 ? leads : bids;
   const scale = state?.price_scale ?? 2;
-  if (points.length === 0 || state === undefined) return <p class="soft">{t.lot.chartNone}</p>;
+  if (points.length === 0 || state === undefined) return <p class="soft">{laddered ? t.lot.chartPriceNone : t.lot.chartNone}</p>;
   const prices = [...points, ...bids].map((point) => point.price);
   const high = prices.reduce((a, b) => (compare(a, b) < 0 ? b : a));
   const low = prices.reduce((a, b) => (compare(a, b) > 0 ? b : a));

@@ -2,8 +2,9 @@
 
 import { useEffect, useState } from "preact/hooks";
 import type { LotState, LotView } from "../feed.ts";
-import { money } from "../format.ts";
-import { type Bidder, call, type Result } from "../rest.ts";
+import { compare } from "../decimal.ts";
+import { day, money } from "../format.ts";
+import { type Bidder, call, type Result, type Rules } from "../rest.ts";
 import { t } from "../texts.ts";
 import { Ask, Trouble } from "./parts.tsx";
 import { nameOf } from "./tender.tsx";
@@ -17,8 +18,8 @@ export function whoIs(number: number | undefined | null, bidders: Bidder[], own?
 }
 
 /** The result of a lot that has ended; for its buyer with the buttons to decide. */
-export function Decision(props: { view: LotView; state: LotState; owner: boolean; bidders: Bidder[] }) {
-  const { view, state, owner, bidders } = props;
+export function Decision(props: { view: LotView; state: LotState; owner: boolean; bidders: Bidder[]; rules: Rules | undefined }) {
+  const { view, state, owner, bidders, rules } = props;
   const [result, setResult] = useState<Result>();
   const [problem, setProblem] = useState<unknown>();
   const [asking, setAsking] = useState<{ action: "award" | "reject"; bidder: number; first: boolean }>();
@@ -41,6 +42,9 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
     : winner !== undefined && pays !== undefined ? t.decide.winner(name ?? who(winner), price(pays))
     : name !== undefined && pays !== undefined ? t.decide.winner(name, price(pays))
     : t.decide.lost;
+  const until =
+    state.stage === "closed" && rules?.decision_s != null && result?.closed_at != null ? Date.parse(result.closed_at) + rules.decision_s * 1_000 : undefined;
+  const scored = ranking.some((row) => row.effective !== undefined && row.price !== undefined && compare(row.effective, row.price) !== 0);
   const act = async (reason: string) => {
     if (asking === undefined) return;
     const path = asking.action === "award" ? "award" : "award/reject";
@@ -53,6 +57,7 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
       <p role="status" class={won ? "verdict good" : "verdict"}>
         {verdict}
       </p>
+      {until !== undefined && <p class="soft">{t.decide.until(day(until))}</p>}
       {owner && (result?.flags ?? []).includes("abnormally_low") && <p class="notice warn">{t.decide.abnormallyLow}</p>}
       {!owner && own?.rank !== undefined && ranking.length === 1 && <p class="soft">{t.decide.place(own.rank)}</p>}
       {ranking.length > 0 && (owner || ranking.length > 1) && (
@@ -64,6 +69,11 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
               <th scope="col" class="figure">
                 {t.lot.boardPrice}
               </th>
+              {scored && (
+                <th scope="col" class="figure">
+                  {t.lot.boardEffective}
+                </th>
+              )}
               {owner && state.stage === "closed" && <th />}
             </tr>
           </thead>
@@ -80,6 +90,7 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
                   {state.stage === "awarded" && row.bidder === winner && <span class="badge good">{t.stage["awarded"]}</span>}
                 </td>
                 <td class="figure">{row.price === undefined ? "–" : price(row.price)}</td>
+                {scored && <td class="figure">{row.effective === undefined ? "–" : price(row.effective)}</td>}
                 {owner && state.stage === "closed" && (
                   <td class="row end">
                     {row.rejected !== true && row.bidder !== undefined && (

@@ -16,7 +16,7 @@ function Card(props: { tender: Tender }) {
         <span class="tender-title">{tender.title}</span>
         <Stage stage={tender.stage} />
         <span class="soft">
-          {[t.list.lots(tender.lots?.length ?? 0), tender.currency, tender.reference && t.list.reference(tender.reference), when]
+          {[[...new Set(tender.lots.map((lot) => t.format[lot.format ?? ""] ?? ""))].filter(Boolean).join(", "), t.list.lots(tender.lots.length), tender.currency, tender.reference && t.list.reference(tender.reference), when]
             .filter(Boolean)
             .join(" · ")}
         </span>

@@ -1,18 +1,21 @@
-// One lot, live: for its bidders where they stand and the bid box, for its buyer the board and the decision.
+// One lot, live: for its bidders where they stand and what they can do, for its buyer the board and the decision.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { percent, subtract } from "../decimal.ts";
-import type { LotEvent, LotState, LotView, You } from "../feed.ts";
-import { clock, day, minutes, money } from "../format.ts";
+import { compare, percent, subtract } from "../decimal.ts";
+import type { LotEvent, LotState, LotView, Phase, You } from "../feed.ts";
+import { clock, day, money } from "../format.ts";
 import { link, loadHistory, lotView, placed, serverTime, tick, watch } from "../live.ts";
-import { type Bidder, call, type Tender } from "../rest.ts";
+import { type Bidder, call, type Rules, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { refusal, t } from "../texts.ts";
-import { BidBox, MyBids } from "./bid.tsx";
+import { ActBox, Turns } from "./act.tsx";
+import { MyBids } from "./bid.tsx";
 import { Chart } from "./chart.tsx";
 import { Decision, whoIs } from "./decide.tsx";
 import { Entry } from "./entry.tsx";
-import { EndsAt, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
+import { EndsAt, PhaseLeft, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
+import { inWords } from "./rules.ts";
 import { loadBidders } from "./tender.tsx";
 
 const ENDED = new Set(["closed", "awarded", "unsuccessful", "cancelled"]);
@@ -42,6 +45,7 @@ function Announcer(props: { view: LotView; state: LotState }) {
   return (
     <div class="unseen">
       <p aria-live="assertive">{extension === undefined ? "" : extensionWords(extension.event)}</p>
+      <p aria-live="assertive">{state.phase?.kind === "turn" && state.phase.bidder === view.you?.number ? t.act.yourTurn : ""}</p>
       <p aria-live="polite">
         {rank == null ? "" : t.lot.rankSaid(rank, tied === true)} {lead === true ? t.lot.leading : ""}
       </p>
@@ -50,19 +54,30 @@ function Announcer(props: { view: LotView; state: LotState }) {
   );
 }
 
+/** What runs, in words: `Round 1, turn 2`. */
+function phaseWords(phase: Phase): string {
+  if (phase.kind === "turn") return t.act.roundTurn(phase.round ?? 0, phase.turn ?? 0);
+  if (phase.kind === "step") return t.act.step(phase.step ?? 0);
+  if (phase.kind === "level") return t.act.level(phase.step ?? 0);
+  return t.act.kinds[phase.kind] ?? phase.kind;
+}
+
 function Clock(props: { view: LotView; state: LotState }) {
   const { view, state } = props;
   tick.value;
   const extension = lastExtension(view);
   const overtime = state.extensions > 0 && (state.stage === "open" || state.stage === "paused");
+  const phase = state.stage === "open" && state.phase != null ? state.phase : undefined;
   return (
-    <div class={`tile time ${overtime ? "overtime" : ""}`} data-part="time">
-      <span class="tile-label">{state.stage === "pending" ? t.lot.opensIn : ENDED.has(state.stage) ? t.lot.state : t.lot.timeLeft}</span>
+    <div class={`tile time ${overtime ? "overtime" : ""}`} data-part="time" data-phase={phase?.kind ?? ""}>
+      <span class="tile-label">
+        {state.stage === "pending" ? t.lot.opensIn : ENDED.has(state.stage) ? t.lot.state : phase === undefined ? t.lot.timeLeft : phaseWords(phase)}
+      </span>
       <span class="tile-figure figure" role="timer">
-        {ENDED.has(state.stage) ? t.stage[state.stage] : <TimeLeft lot={state} />}
+        {ENDED.has(state.stage) ? t.stage[state.stage] : phase === undefined ? <TimeLeft lot={state} /> : <PhaseLeft phase={phase} />}
       </span>
       <span class="tile-note">
-        {state.stage === "paused" ? t.lot.paused : state.stage === "pending" && state.opens_at === null ? t.lot.notScheduled : state.stage === "open" ? <EndsAt at={state.closes_at} /> : state.closes_at === null ? "" : clock(state.closes_at)}
+        {state.stage === "paused" ? t.lot.paused : state.stage === "pending" && state.opens_at === null ? t.lot.notScheduled : state.stage === "open" ? phase !== undefined && state.closes_at !== null ? t.act.latest(clock(state.closes_at)) : <EndsAt at={state.closes_at} /> : state.closes_at === null ? "" : clock(state.closes_at)}
         {state.extensions > 0 && <span class="badge hot">{t.lot.overtime(state.extensions)}</span>}
       </span>
       {extension !== undefined && !ENDED.has(state.stage) && (
@@ -74,59 +89,165 @@ function Clock(props: { view: LotView; state: LotState }) {
   );
 }
 
-function OwnTiles(props: { you: You; state: LotState; tender: Tender | undefined }) {
-  const { you, state, tender } = props;
+function Tile(props: { part: string; label: string; look?: string; note?: string | undefined; data?: Record<string, string>; children: ComponentChildren }) {
+  return (
+    <div class={`tile ${props.look ?? ""}`} data-part={props.part} {...props.data}>
+      <span class="tile-label">{props.label}</span>
+      <span class="tile-figure figure">{props.children}</span>
+      <span class="tile-note">{props.note}</span>
+    </div>
+  );
+}
+
+/** The price and, where an adjustment makes it another one, the price that ranks. */
+function priceNote(lead: NonNullable<LotState["lead"]>, state: LotState): string {
+  return lead.effective === undefined || compare(lead.effective, lead.price) === 0 ? "" : t.lot.ranksAs(money(lead.effective, state.currency, state.price_scale));
+}
+
+/** The best price, as far as this reader may see it. */
+function LeadTile(props: { state: LotState; rules: Rules | undefined; owner: boolean }) {
+  const { state, rules, owner } = props;
+  const { lead } = state;
+  const sealed = state.format === "sealed" && !ENDED.has(state.stage);
+  const saved = lead != null && state.ceiling != null && owner ? percent(subtract(state.ceiling, lead.price), state.ceiling) : undefined;
+  const reserve = state.reserve_met == null || sealed || lead == null ? "" : owner ? (state.reserve_met ? t.lot.reserveMet : t.lot.reserveNotMet) : state.reserve_met ? t.lot.targetMet : t.lot.targetNotMet;
+  const note = sealed
+    ? t.act.sealedUntil
+    : lead === null
+      ? t.lot.leadNone
+      : lead === undefined
+        ? rules?.visibility.lead === "after_own_bid" ? t.lot.leadAfterOwn : t.lot.leadHidden
+        : [priceNote(lead, state), saved === undefined ? "" : t.lot.saving(saved), reserve].filter(Boolean).join(" · ");
+  return (
+    <Tile part="lead" label={t.lot.lead} note={note}>
+      {lead == null ? "–" : money(lead.price, state.currency, state.price_scale)}
+    </Tile>
+  );
+}
+
+function RankTile(props: { you: You; state: LotState }) {
+  const { you, state } = props;
+  const light = you.light ?? undefined;
+  const look = light !== undefined ? `light-${light}` : you.lead === true ? "leads" : you.rank == null ? "" : "trails";
+  const data = { "data-lead": String(you.lead ?? ""), "data-light": light ?? "" };
+  if (state.format === "sealed" && !ENDED.has(state.stage)) {
+    return (
+      <Tile part="rank" label={t.lot.rank} note={t.act.sealedUntil} data={data}>
+        –
+      </Tile>
+    );
+  }
+  if (you.rank === undefined && you.light !== undefined) {
+    return (
+      <Tile part="rank" label={t.lightTile} look={look} note={t.lot.rankHidden} data={data}>
+        {light === undefined ? "–" : t.light[light]}
+      </Tile>
+    );
+  }
+  const words = you.rank === undefined ? t.lot.rankHidden : you.rank === null ? t.lot.rankNone : light !== undefined ? t.light[light] : you.lead === true ? t.lot.leading : t.lot.notLeading;
+  return (
+    <Tile part="rank" label={t.lot.rank} look={look} note={words} data={data}>
+      <span data-rank={you.rank ?? ""}>{you.rank ?? "–"}</span>
+      {you.tied === true && <span class="badge">{t.lot.tied}</span>}
+    </Tile>
+  );
+}
+
+function NowTile(props: { state: LotState; phase: Phase | null | undefined }) {
+  const { state, phase } = props;
+  return (
+    <Tile part="now" label={t.act.priceNow} note={phase?.step === undefined ? "" : phaseWords(phase)}>
+      {phase?.price === undefined ? "–" : money(phase.price, state.currency, state.price_scale)}
+    </Tile>
+  );
+}
+
+function CeilingTile(props: { state: LotState; note?: string }) {
+  const { state, note } = props;
+  return (
+    <Tile part="ceiling" label={t.lot.ceiling} note={note}>
+      {state.ceiling == null ? "–" : money(state.ceiling, state.currency, state.price_scale)}
+    </Tile>
+  );
+}
+
+function OwnTiles(props: { you: You; state: LotState; rules: Rules | undefined }) {
+  const { you, state, rules } = props;
   const price = (value: string) => money(value, state.currency, state.price_scale);
-  const look = you.lead === true ? "leads" : you.rank == null ? "" : "trails";
+  const hidden = !ENDED.has(state.stage) && (state.format === "sealed" || state.stage === "pending");
+  const standing = (label: string) => (
+    <Tile part="own" label={label} note={you.best_at == null ? t.lot.rankNone : [you.effective == null ? "" : t.lot.ranksAs(price(you.effective)), hidden ? t.act.limitOnly : clock(you.best_at)].filter(Boolean).join(" · ")}>
+      {you.standing == null ? t.lot.ownNone : price(you.standing)}
+    </Tile>
+  );
+  if (state.format === "dutch" && !ENDED.has(state.stage)) {
+    return (
+      <>
+        <NowTile state={state} phase={state.phase} />
+        <CeilingTile state={state} />
+        <Tile part="limit" label={t.act.limitTile} note={you.auto_limit == null ? t.act.limitNone : t.act.limitOnly}>
+          {you.auto_limit == null ? "–" : price(you.auto_limit)}
+        </Tile>
+      </>
+    );
+  }
+  if (state.format === "japanese" && !ENDED.has(state.stage)) {
+    return (
+      <>
+        <NowTile state={state} phase={state.phase} />
+        <Tile part="in" label={t.act.yourPlace} look={you.in === true ? "leads" : you.in === false ? "trails" : ""} data={{ "data-in": String(you.in ?? "") }}>
+          {you.in === undefined ? "–" : you.in ? t.act.inside : t.act.outside}
+        </Tile>
+        {standing(t.act.lastAccepted)}
+      </>
+    );
+  }
   return (
     <>
-      <div class={`tile rank-tile ${look}`} data-part="rank" data-lead={String(you.lead ?? "")}>
-        <span class="tile-label">{t.lot.rank}</span>
-        <span class="tile-figure figure" data-rank={you.rank ?? ""}>
-          {you.rank ?? "–"}
-          {you.tied === true && <span class="badge">{t.lot.tied}</span>}
-        </span>
-        <span class="tile-note">
-          {you.rank === undefined ? t.lot.rankHidden : you.rank === null ? t.lot.rankNone : you.lead === true ? t.lot.leading : t.lot.notLeading}
-        </span>
-      </div>
-      <div class="tile" data-part="lead">
-        <span class="tile-label">{t.lot.lead}</span>
-        <span class="tile-figure figure">{state.lead == null ? "–" : price(state.lead.price)}</span>
-        <span class="tile-note">
-          {state.lead === null ? t.lot.leadNone : state.lead === undefined ? (tender?.lots[state.number - 1]?.rules.visibility.lead === "after_own_bid" ? t.lot.leadAfterOwn : t.lot.leadHidden) : ""}
-        </span>
-      </div>
-      <div class="tile" data-part="own">
-        <span class="tile-label">{t.lot.own}</span>
-        <span class="tile-figure figure">{you.standing == null ? t.lot.ownNone : price(you.standing)}</span>
-        <span class="tile-note">{you.best_at == null ? t.lot.rankNone : clock(you.best_at)}</span>
-      </div>
+      <RankTile you={you} state={state} />
+      <LeadTile state={state} rules={rules} owner={false} />
+      {standing(t.lot.own)}
     </>
   );
 }
 
-function WatchTiles(props: { state: LotState; owner: boolean }) {
-  const { state, owner } = props;
-  const price = (value: string) => money(value, state.currency, state.price_scale);
-  const saved = state.lead != null && state.ceiling != null ? percent(subtract(state.ceiling, state.lead.price), state.ceiling) : undefined;
+function WatchTiles(props: { state: LotState; owner: boolean; rules: Rules | undefined }) {
+  const { state, owner, rules } = props;
+  const price = (value: string | undefined) => (value === undefined ? "–" : money(value, state.currency, state.price_scale));
+  const ended = ENDED.has(state.stage);
+  const sealed = state.format === "sealed" && !ended;
+  const count = (
+    <Tile part="count" label={t.tender.colBidders} note={sealed ? t.act.sealedUntil : ""}>
+      {sealed ? "–" : (state.bidder_count ?? "–")}
+    </Tile>
+  );
+  if (state.format === "dutch" && !ended) {
+    return (
+      <>
+        <NowTile state={state} phase={state.phase} />
+        <CeilingTile state={state} />
+        <Tile part="start" label={t.act.start}>
+          {price(rules?.dutch?.start)}
+        </Tile>
+      </>
+    );
+  }
+  if (state.format === "japanese" && !ended) {
+    return (
+      <>
+        <NowTile state={state} phase={state.phase} />
+        <Tile part="floor" label={t.act.floor}>
+          {price(rules?.japanese?.floor)}
+        </Tile>
+        {count}
+      </>
+    );
+  }
   return (
     <>
-      <div class="tile" data-part="lead">
-        <span class="tile-label">{t.lot.lead}</span>
-        <span class="tile-figure figure">{state.lead == null ? "–" : price(state.lead.price)}</span>
-        <span class="tile-note">{state.lead == null ? t.lot.leadNone : saved === undefined ? "" : t.lot.saving(saved)}</span>
-      </div>
-      <div class="tile">
-        <span class="tile-label">{t.lot.ceiling}</span>
-        <span class="tile-figure figure">{state.ceiling == null ? "–" : price(state.ceiling)}</span>
-        <span class="tile-note">{owner && state.reserve_met != null ? (state.reserve_met ? t.lot.reserveMet : t.lot.reserveNotMet) : ""}</span>
-      </div>
-      <div class="tile" data-part="count">
-        <span class="tile-label">{t.tender.colBidders}</span>
-        <span class="tile-figure figure">{state.bidder_count ?? "–"}</span>
-        <span class="tile-note" />
-      </div>
+      <LeadTile state={state} rules={rules} owner={owner} />
+      <CeilingTile state={state} />
+      {count}
     </>
   );
 }
@@ -134,11 +255,15 @@ function WatchTiles(props: { state: LotState; owner: boolean }) {
 function Board(props: { state: LotState; who: (number: number) => string }) {
   const { state, who } = props;
   if (state.board === undefined || ENDED.has(state.stage)) return null;
+  const sealed = state.format === "sealed";
+  // A scored price is shown beside the price where one differs.
+  const scored = state.board.some((row) => row.effective !== undefined && compare(row.effective, row.price) !== 0);
+  const price = (value: string) => money(value, state.currency, state.price_scale);
   return (
     <section class="card" data-part="board">
       <h2>{t.lot.board}</h2>
       {state.board.length === 0 ? (
-        <p class="soft">{t.lot.boardNone}</p>
+        <p class="soft">{sealed ? t.lot.boardSealed : t.lot.boardNone}</p>
       ) : (
         <table>
           <thead>
@@ -148,6 +273,11 @@ function Board(props: { state: LotState; who: (number: number) => string }) {
               <th scope="col" class="figure">
                 {t.lot.boardPrice}
               </th>
+              {scored && (
+                <th scope="col" class="figure">
+                  {t.lot.boardEffective}
+                </th>
+              )}
             </tr>
           </thead>
           <tbody>
@@ -155,7 +285,8 @@ function Board(props: { state: LotState; who: (number: number) => string }) {
               <tr key={row.bidder}>
                 <td>{row.rank}</td>
                 <td>{who(row.bidder)}</td>
-                <td class="figure">{money(row.price, state.currency, state.price_scale)}</td>
+                <td class="figure">{price(row.price)}</td>
+                {scored && <td class="figure">{price(row.effective ?? row.price)}</td>}
               </tr>
             ))}
           </tbody>
@@ -172,7 +303,17 @@ function words(event: LotEvent, state: LotState, who: (number?: number) => strin
     case "opened":
       return t.event.opened;
     case "bid":
-      return t.event.bid(who(event.bidder), price) + (event.lead === true ? `, ${t.event.takesLead}` : "");
+      return [t.event.bid(who(event.bidder), price), event.auto === true ? t.event.auto : "", event.lead === true ? t.event.takesLead : ""].filter(Boolean).join(", ");
+    case "withdrawn":
+      return t.event.withdrawn(who(event.bidder));
+    case "turn":
+      return t.event.turn(who(event.bidder), event.round ?? 0);
+    case "step":
+      return t.event.step(price);
+    case "level":
+      return t.event.level(event.step ?? 0, price);
+    case "out":
+      return t.event.out(who(event.bidder));
     case "voided":
       return t.event.voided(who(event.bidder)) + reason;
     case "extended":
@@ -211,7 +352,7 @@ function Events(props: { view: LotView; state: LotState; who: (number?: number) 
         {lines.slice(0, 100).map(({ step, event, at }) => (
           <li key={`${step.seq}-${at}`} class={event.type}>
             <span class="soft time">{clock(step.at)}</span>{" "}
-            {words(event, props.state, event.type === "bid" && own.has(step.seq) ? () => t.youBid : props.who)}
+            {words(event, props.state, event.type === "bid" && event.bidder === undefined && step.ev.length === 1 && own.has(step.seq) ? () => t.youBid : props.who)}
           </li>
         ))}
       </ol>
@@ -222,8 +363,6 @@ function Events(props: { view: LotView; state: LotState; who: (number?: number) 
 function About(props: { tender: Tender; number: number }) {
   const lot = props.tender.lots[props.number - 1];
   if (lot === undefined) return null;
-  const { rules } = lot;
-  const step = rules.decrement?.kind === "amount" && rules.decrement.value !== undefined ? money(rules.decrement.value, props.tender.currency, 0) : undefined;
   return (
     <details class="card about">
       <summary>
@@ -237,15 +376,14 @@ function About(props: { tender: Tender; number: number }) {
         ))}
       </ul>
       <ul>
-        <li>
-          {String(t.rule[rules.improvement] ?? rules.improvement)}
-          {step !== undefined && `, ${t.rule.step(step)}`}
-        </li>
-        <li>
-          {rules.overtime == null
-            ? t.rule.noOvertime
-            : t.rule.overtime(t.minutes(minutes(rules.overtime.window_s)), t.minutes(minutes(rules.overtime.length_s)))}
-        </li>
+        {inWords(lot.rules, (value) => money(value, props.tender.currency, lot.rules.price_scale ?? 0)).map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+        {(props.tender.bidder?.adjustments ?? [])
+          .filter((adjusted) => adjusted.lot === props.number)
+          .map((adjusted) => (
+            <li key={adjusted.lot}>{t.rule.adjusted(adjusted.factor, adjusted.addend)}</li>
+          ))}
       </ul>
     </details>
   );
@@ -289,6 +427,8 @@ export function LotPage(props: { id: string }) {
     );
   }
   const own = view.you?.number;
+  const rules = tender?.lots[state.number - 1]?.rules;
+  const chartless = state.format === "sealed" && !ENDED.has(state.stage);
   const who = (number?: number) => whoIs(number, bidders, own);
   const ended = ENDED.has(state.stage);
   return (
@@ -300,7 +440,12 @@ export function LotPage(props: { id: string }) {
         <h1>
           <span class="soft">{state.number}</span> {state.title}
         </h1>
-        <Stage stage={state.stage} />
+        <span class="row">
+          <span class="format" data-format={state.format}>
+            {t.format[state.format] ?? state.format}
+          </span>
+          <Stage stage={state.stage} />
+        </span>
       </header>
       <Stale />
       <Trouble problem={problem} />
@@ -308,26 +453,27 @@ export function LotPage(props: { id: string }) {
       <Announcer view={view} state={state} />
       <div class="tiles">
         <Clock view={view} state={state} />
-        {view.you !== undefined ? <OwnTiles you={view.you} state={state} tender={tender} /> : <WatchTiles state={state} owner={owner} />}
+        {view.you !== undefined ? <OwnTiles you={view.you} state={state} rules={rules} /> : <WatchTiles state={state} owner={owner} rules={rules} />}
       </div>
       <div class="columns">
         <div>
-          {ended && <Decision view={view} state={state} owner={owner} bidders={bidders} />}
-          {view.you !== undefined && !ended && <BidBox view={view} state={state} />}
+          {ended && <Decision view={view} state={state} owner={owner} bidders={bidders} rules={rules} />}
+          {view.you !== undefined && !ended && <ActBox view={view} state={state} rules={rules} />}
           {view.you === undefined && !owner && !ended && (
             <p class="notice">
               {t.lot.notBidder} <a href={`/tenders/${state.tender}`}>{t.lot.seeTender}</a>
             </p>
           )}
+          <Turns view={view} state={state} who={who} />
           <Board state={state} who={who} />
           {view.you !== undefined && <MyBids view={view} state={state} />}
           {tender !== undefined && <About tender={tender} number={state.number} />}
         </div>
         <div>
           <section class="card">
-            <h2>{t.lot.chart}</h2>
-            <Chart view={view} />
-            {view.you !== undefined && state.bidder_count !== undefined && <p class="soft">{t.lot.bidding(state.bidder_count)}</p>}
+            <h2>{state.format === "dutch" || state.format === "japanese" ? t.lot.chartPrice : t.lot.chart}</h2>
+            {chartless ? <p class="soft">{t.lot.boardSealed}</p> : <Chart view={view} />}
+            {view.you !== undefined && state.bidder_count !== undefined && !chartless && state.format !== "dutch" && <p class="soft">{t.lot.bidding(state.bidder_count)}</p>}
           </section>
           <Events view={view} state={state} who={who} />
         </div>

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import type { LotState } from "../feed.ts";
+import type { LotState, Phase } from "../feed.ts";
 import { clock, rest } from "../format.ts";
 import { link, localTime, lost, serverTime, tick } from "../live.ts";
 import { Problem } from "../rest.ts";
@@ -177,6 +177,19 @@ export function TimeLeft(props: { lot: Pick<LotState, "stage" | "opens_at" | "cl
     return <span class={left <= 60_000 ? "soon" : ""}>{left <= 0 ? t.lot.closing : rest(left)}</span>;
   }
   return <span class="soft">{stage === "paused" ? (t.stage["paused"] ?? "") : "–"}</span>;
+}
+
+/** The rest of a phase. What it says decides nothing: the next phase is an event. */
+export function PhaseLeft(props: { phase: Phase }) {
+  tick.value;
+  const { ends_at } = props.phase;
+  if (ends_at === null) return <span class="soft">{t.stage["paused"]}</span>;
+  const left = Date.parse(ends_at) - serverTime();
+  return (
+    <span class={left <= 5_000 ? "soon" : ""} role="timer">
+      {rest(left)}
+    </span>
+  );
 }
 
 /** When a lot ends, as a clock time. */

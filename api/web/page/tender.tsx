@@ -1,13 +1,13 @@
 // One tender: its lots live, its suppliers, and what its buyer can do with it.
 
 import { useEffect, useState } from "preact/hooks";
-import { day, money } from "../format.ts";
+import { day, money, toSeconds } from "../format.ts";
 import { lotView, watch } from "../live.ts";
 import { type Bidder, call, type Lot, type Organisation, type Page, type Tender } from "../rest.ts";
 import { me } from "../session.ts";
 import { t } from "../texts.ts";
 import { Entry } from "./entry.tsx";
-import { Ask, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
+import { Ask, PhaseLeft, Stage, Stale, TimeLeft, Trouble, useTitle } from "./parts.tsx";
 
 const LIVE_LOTS_MAX = 100;
 
@@ -29,11 +29,11 @@ function LotRow(props: { lot: Lot; currency: string; owner: boolean }) {
         <Stage stage={shown.stage} />
       </td>
       <td class="figure" data-label={t.tender.colTime}>
-        <TimeLeft lot={shown} />
+        {state?.phase != null && state.stage === "open" ? <PhaseLeft phase={state.phase} /> : <TimeLeft lot={shown} />}
         {(state?.extensions ?? 0) > 0 && <span class="badge">{t.lot.overtime(state?.extensions ?? 0)}</span>}
       </td>
       <td class="figure" data-label={t.tender.colLead}>
-        {price(state?.lead?.price)}
+        {price(state?.phase?.price ?? state?.lead?.price)}
       </td>
       {owner ? (
         <td class="figure" data-label={t.tender.colBidders}>
@@ -61,6 +61,8 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Pro
   const [found, setFound] = useState<Organisation[]>();
   const [problem, setProblem] = useState<unknown>();
   const [q, setQ] = useState("");
+  const [adjust, setAdjust] = useState({ factor: "", addend: "" });
+  const adjusts = tender.stage !== "open" && tender.lots.every((lot) => lot.rules.format !== "dutch" && lot.rules.format !== "japanese");
   const admits = tender.stage === "draft" || tender.stage === "published" || tender.stage === "open";
   useEffect(() => {
     if (!admits || q.trim() === "") return setFound(undefined);
@@ -73,7 +75,10 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Pro
   const admit = async (organisation: Organisation) => {
     setProblem(undefined);
     try {
-      await call("POST", `/v1/tenders/${tender.id}/bidders`, { body: { organisation: organisation.id } });
+      const [factor, addend] = [adjust.factor.trim(), adjust.addend.trim()];
+      const how = { ...(factor === "" ? {} : { factor }), ...(addend === "" ? {} : { addend }) };
+      const adjustments = Object.keys(how).length === 0 ? [] : tender.lots.map((lot) => ({ lot: lot.number, ...how }));
+      await call("POST", `/v1/tenders/${tender.id}/bidders`, { body: { organisation: organisation.id, adjustments } });
       await reload();
     } catch (failure) {
       setProblem(failure);
@@ -91,6 +96,7 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Pro
             <li class="row between" key={bidder.id}>
               <span>
                 {nameOf(bidder)} {bidder.number != null && <span class="soft">{t.tender.number(bidder.number)}</span>}
+                {bidder.adjustments?.[0] !== undefined && <span class="badge">{t.tender.adjusted(bidder.adjustments[0].factor, bidder.adjustments[0].addend)}</span>}
               </span>
               <span class={bidder.status === "disqualified" ? "wrong" : "soft"}>{t.tender.bidderStatus[bidder.status]}</span>
             </li>
@@ -103,6 +109,20 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Pro
             <span>{t.tender.admit}</span>
             <input type="search" name="supplier" placeholder={t.tender.search} value={q} onInput={(event) => setQ(event.currentTarget.value)} />
           </label>
+          {adjusts && (
+            <details>
+              <summary>{t.tender.adjust}</summary>
+              <p class="soft">{t.tender.adjustHint}</p>
+              <div class="grid two">
+                {(["factor", "addend"] as const).map((name) => (
+                  <label class="field" key={name}>
+                    <span>{t.tender[name]}</span>
+                    <input name={name} class="figure" autocomplete="off" value={adjust[name]} onInput={(event) => setAdjust({ ...adjust, [name]: event.currentTarget.value })} />
+                  </label>
+                ))}
+              </div>
+            </details>
+          )}
           <Trouble problem={problem} />
           {found !== undefined && (
             <ul class="plain lines" aria-live="polite">
@@ -163,6 +183,8 @@ function Actions(props: { tender: Tender; stages: Set<string>; bidders: Bidder[]
     setBusy(false);
   };
   const running = stages.has("open") || stages.has("paused");
+  // Only formats with a duration take more time.
+  const timed = tender.lots.some((lot) => lot.rules.format === "english" || lot.rules.format === "sealed");
   const ended = ["awarded", "unsuccessful", "cancelled"].includes(tender.stage);
   const button = (action: Action, words: string, look = "") => (
     <button type="button" class={look} disabled={busy} data-action={action} onClick={() => setAsking(action)}>
@@ -179,10 +201,15 @@ function Actions(props: { tender: Tender; stages: Set<string>; bidders: Bidder[]
     <>
       <div class="row actions">
         {tender.stage === "draft" && direct("publish", t.tender.publish)}
+        {tender.stage === "draft" && (
+          <a class="button" href={`/tenders/${tender.id}/edit`} data-action="edit">
+            {t.tender.edit}
+          </a>
+        )}
         {tender.stage === "published" && tender.opens_at === null && direct("start", t.tender.start)}
         {stages.has("open") && button("pause", t.tender.pause)}
         {stages.has("paused") && button("resume", t.tender.resume, "primary")}
-        {running && button("extend", t.tender.extend)}
+        {running && timed && button("extend", t.tender.extend)}
         {!ended && button("cancel", t.tender.cancel, "danger quiet")}
       </div>
       {tender.stage === "published" && tender.access === "invited" && !bidders.some((bidder) => bidder.status === "admitted") && (
@@ -201,7 +228,7 @@ function Actions(props: { tender: Tender; stages: Set<string>; bidders: Bidder[]
           reason="needed"
           minutes
           onClose={close}
-          act={({ reason, minutes }) => post("extend", { reason, seconds: Math.round(Number(minutes) * 60) })}
+          act={({ reason, minutes }) => post("extend", { reason, seconds: toSeconds(minutes) ?? 0 })}
         />
       )}
       {asking === "cancel" && (
@@ -303,6 +330,7 @@ export function TenderPage(props: { id: string }) {
             {[
               tender.reference === "" ? "" : t.list.reference(tender.reference),
               t.tender.access[tender.access],
+              tender.lots.length > 1 ? (t.tender.lotMode[tender.lot_mode] ?? "") : "",
               tender.stage === "draft" || tender.stage === "published" ? (tender.opens_at === null ? t.tender.opensByHand : t.tender.opensAt(day(tender.opens_at))) : "",
             ]
               .filter(Boolean)

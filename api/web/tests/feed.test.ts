@@ -402,3 +402,27 @@ test("sign-out closes, forgets, and nothing more happens", () => {
   assert.equal(bench.feed.lots.size, 0);
   assert.equal(bench.connects, 1);
 });
+
+test("an accept names its step, also when it is sent again after a lost link; a withdrawal has no price", () => {
+  const bench = new Bench().live();
+  bench.take(bench.feed.place({ lot: LOT, cid: "a1", price: "550.00", step: 1, confirm: false }, bench.now));
+  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "a1", step: 1 });
+  assert.equal(bench.sent.at(-1)?.op, "bid.accept");
+  bench.take(bench.feed.closed(1006, bench.now));
+  assert.equal(bench.feed.bids[0]?.outcome, "unknown");
+  bench.greet(true);
+  assert.deepEqual(bench.sent.findLast((request) => request.op === "bid.accept")?.d, { lot: LOT, cid: "a1", step: 1 });
+  bench.reply("bid.accept", { err: { code: "stale_step", detail: "", retry: "no", max_next: "600.00" } });
+  assert.deepEqual([bench.feed.bids[0]?.outcome, bench.feed.bids[0]?.code, bench.feed.bids[0]?.maxNext], ["refused", "stale_step", "600.00"]);
+  bench.take(bench.feed.place({ lot: LOT, cid: "w1", price: null, confirm: false }, bench.now));
+  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "w1", price: null });
+});
+
+test("the phase comes and goes with the steps", () => {
+  const bench = new Bench().live();
+  const phase = { kind: "step", step: 3, price: "550.00", ends_at: "2026-01-29T13:02:00.000Z" };
+  bench.push({ p: "upd", lot: LOT, seq: 8, at: "2026-01-29T13:01:00.000Z", ev: [], set: { phase } });
+  assert.deepEqual(bench.view.state?.phase, phase);
+  bench.push({ p: "upd", lot: LOT, seq: 9, at: "2026-01-29T13:02:00.000Z", ev: [{ type: "closed" }], set: { stage: "closed", phase: null } });
+  assert.equal(bench.view.state?.phase, null);
+});
