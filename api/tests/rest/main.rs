@@ -6,6 +6,7 @@ mod support;
 mod accounts;
 mod auction;
 mod doors;
+mod formats;
 mod refusals;
 mod slow;
 mod tenants;
