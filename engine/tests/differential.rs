@@ -4,6 +4,7 @@
 mod differential_parts;
 #[allow(dead_code)] // The sample cases use the rest.
 mod twin;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::env;

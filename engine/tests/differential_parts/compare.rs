@@ -16,6 +16,7 @@ use crate::twin::{
     Amount, Ask, BidAsk, Event, Format as TwinFormat, Happened, Highest, LotPlan, Named, Org, Plan, Ranks, Said,
     Sent, Shown, Step, Twin,
 };
+use crate::watch::Watch;
 
 /// Ways to make rules invalid.
 pub const INVALID: [&str; 16] = [
@@ -58,6 +59,8 @@ pub struct Comparison {
     /// By tender the twin's number of a bidder, in order of the engine's numbers; the twin goes by admission.
     drawn: Drawn,
     steps: Vec<Happened>,
+    /// Looks at every step by itself.
+    watch: Watch,
     /// What everybody may see of a lot, as of its last step.
     public: BTreeMap<(u64, u16), Public>,
     numbers: BTreeMap<u128, u64>,
@@ -441,6 +444,9 @@ impl Comparison {
                 "the answer (left: engine) {:?} to {sent:?}",
                 reply.answer
             );
+            if matches!(sent.ask, Ask::Bid { .. } | Ask::Accept { .. }) {
+                self.watch.decided(reply);
+            }
             let word = match said {
                 Said::Refused { code, .. } => (*code).to_owned(),
                 other => format!("{other:?}").split(' ').next().unwrap_or_default().to_owned(),
@@ -470,8 +476,9 @@ impl Comparison {
 
     /// Compares everything that can be read; of tenders that are over only now and then.
     pub fn states(&mut self, twin: &Twin, engine: &Engine, everything: bool) {
+        engine.check_invariants();
         if everything {
-            engine.check_invariants();
+            self.watch.counts(engine);
         }
         assert_eq!(engine.next_deadline(), twin.next_deadline().map(LogTime), "the next deadline");
         assert_eq!(engine.tenders().count(), twin.tenders.len(), "how many tenders there are");
@@ -682,6 +689,7 @@ impl Sink for Comparison {
 
     fn step(&mut self, tender: &Tender, lot: &engine::Lot, step: &Made) {
         assert_eq!((lot.id, lot.seq), (step.lot, step.seq), "the state is as of the step");
+        self.watch.step(tender, lot, step);
         let number = self.numbers[&tender.id.0];
         let scale = lot.rules().price_scale;
         if tender.spec().anonymous_to_buyer {

@@ -8,12 +8,17 @@
 //! lot -> stage=open lead=A             looks at lot 1
 //! steps -> opened, bid A lead          the steps since the last look: events of one step joined by +
 //! ```
-//! After every line the invariants are checked, and the state is taken apart, put together again and must have the
-//! same hash, give the same answers and make the same steps from then on.
+//! After every line the invariants are checked (the engine's own and those of `watch/mod.rs`), and the state is taken
+//! apart, put together again and must have the same hash, give the same answers and make the same steps from then on; so
+//! must a replay from the first line.
+
+#[path = "../watch/mod.rs"]
+mod watch;
 
 use std::collections::BTreeMap;
 
 use engine::*;
+use watch::Watch;
 
 /// Where stories begin: 2024-01-01T00:00:00Z.
 const START: i64 = 1_704_067_200_000;
@@ -59,12 +64,16 @@ struct Play {
     bids: BTreeMap<String, RequestId>,
     steps: Vec<String>,
     last: Option<Reply>,
+    watch: Watch,
+    /// Everything that was applied.
+    log: Vec<Entry>,
 }
 
 #[derive(Default)]
 struct Heard {
     replies: Vec<Reply>,
     steps: Vec<Step>,
+    watch: Watch,
 }
 
 impl Sink for Heard {
@@ -77,6 +86,7 @@ impl Sink for Heard {
         assert_eq!((lot.id, lot.seq), (step.lot, step.seq), "the lot is as of the step");
         assert_eq!(tender.lot(lot.number).map(|lot| lot.seq), Some(step.seq));
         self.steps.push(step.clone());
+        self.watch.step(tender, lot, step);
     }
 }
 
@@ -171,9 +181,12 @@ impl Play {
             key,
             ..Envelope::default()
         };
+        let is_bid = matches!(action, Action::Bid { .. } | Action::Accept { .. });
         let commands = vec![Command { envelope, action, secret: None }];
         let entry = Entry { index: self.engine.index() + 1, commands };
         let (mut heard, mut again) = (Heard::default(), Heard::default());
+        heard.watch = std::mem::take(&mut self.watch);
+        again.watch = heard.watch.clone();
         self.engine.maintain();
         self.engine.apply(&entry, &mut heard);
         self.engine.check_invariants();
@@ -184,11 +197,31 @@ impl Play {
         assert_eq!(heard.steps, again.steps, "{}", self.line);
         assert_eq!(self.engine.state_hash(), self.twin.state_hash(), "{}", self.line);
         assert_eq!(self.engine.next_deadline(), self.twin.next_deadline(), "{}", self.line);
+        self.watch = std::mem::take(&mut heard.watch);
+        if is_bid {
+            self.watch.decided(&heard.replies[0]);
+        }
+        self.watch.counts(&self.engine);
+        self.log.push(entry);
+        self.replay();
         for step in &heard.steps {
             let events: Vec<String> = step.events.iter().map(|event| self.event(event)).collect();
             self.steps.push(if events.is_empty() { "-".into() } else { events.join("+") });
         }
         heard.replies.remove(0)
+    }
+
+    /// From the first entry on everything comes to the same, awards included.
+    fn replay(&self) {
+        let mut cold = Engine::new();
+        for entry in &self.log {
+            cold.apply(entry, &mut ());
+        }
+        assert_eq!(cold.state_hash(), self.engine.state_hash(), "{}: replay from zero", self.line);
+        for (cold, warm) in cold.tenders().zip(self.engine.tenders()) {
+            let results = |tender: &Tender| tender.lots().iter().map(Lot::result).collect::<Vec<_>>();
+            assert_eq!(results(cold), results(warm), "{}", self.line);
+        }
     }
 
     fn event(&self, event: &Event) -> String {
