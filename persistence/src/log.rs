@@ -502,8 +502,8 @@ impl Log {
         self.read_only
     }
 
-    /// Whether the next segment could not be made ready.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether the next segment could not be made ready: then [`Log::retry`] is due now and then.
+    pub fn is_full(&self) -> bool {
         self.full.is_some()
     }
 

@@ -189,7 +189,8 @@ impl Audit {
         }
     }
 
-    fn follow(&self, next: Followed, closed: &mut [bool]) {
+    /// Takes what comes next; `closed` gets the shards whose root is to be signed because a lot has closed.
+    pub fn follow(&self, next: Followed, closed: &mut [bool]) {
         match next {
             Followed::Entry { shard, entry, closed: has_closed } => {
                 let number = usize::from(shard);

@@ -11,14 +11,15 @@ use crossbeam::channel::bounded;
 use engine::{Action, LogTime};
 use persistence::checkpoint::AuditSigner;
 use persistence::{
-    AuditPlace, AuditShard, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry, SkipMark,
-    Solo, system_random,
+    AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry,
+    SkipMark, Solo, system_random,
 };
 
 use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
-use super::core::{Core, CoreParts, Shared, Sleeper, Submission, stop_process, system_command};
+use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::sequencer::{Submission, system_command};
 use super::snapshots::{self, Snapshotter};
 use super::stamp::Stamps;
 use super::view::{ViewShard, Views};
@@ -51,7 +52,6 @@ pub enum BootError {
 
 /// See [`Node::start`].
 pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
-    let began = Instant::now();
     let layout = Options {
         dir: options.data.clone(),
         keys_dir: options.keys.clone(),
@@ -60,22 +60,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         cluster: None,
         random: system_random,
     };
-    let (log, recovered) = Log::open(Arc::new(RealDisk), layout)?;
-    for cut in &recovered.cuts {
-        tracing::warn!(
-            "{}, offset {}: {}; nobody was answered for it, so it was cut",
-            cut.file.display(),
-            cut.offset,
-            cut.found
-        );
-    }
-    let disk = Arc::new(RealDisk);
-    let place = AuditPlace::new(disk, &options.data, recovered.sealer.clone(), recovered.history);
-    let (shards, poisoned) = replay(&recovered, &place, hub)?;
-    let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
-    let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
-    tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
-
+    let Recovery { log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
     let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
     let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
     let clock = Arc::new(LeaderClock::new(last));
@@ -119,19 +104,8 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         shared: Arc::clone(&shared),
     });
 
-    let now = shared.clock.now();
-    for shard in 1..=options_shards(&recovered) {
-        submit(&ring, shard, Action::Takeover { planned: false }, now);
-    }
-    for (mark, place) in poisoned {
-        tracing::error!(
-            "Command {} of entry {} of shard {} is passed by: {place}",
-            mark.position,
-            mark.index,
-            mark.shard
-        );
-        let skip = Action::Skip { index: mark.index, position: mark.position, place };
-        submit(&ring, mark.shard, skip, now);
+    for submission in first_commands(recovered.last.len(), &poisoned, shared.clock.now(), super::salt) {
+        ring.send(submission).expect("the ring is empty and has a reader");
     }
     let (tell, told) = bounded(1);
     let settle = Submission::Settle(Box::new(move || {
@@ -172,13 +146,60 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     Ok(Node { inner: Arc::new(inner) })
 }
 
-fn options_shards(recovered: &Recovered) -> u16 {
-    recovered.last.len() as u16 - 1
+/// What a data folder came to.
+pub struct Recovery {
+    /// The log, ready to be appended to.
+    pub log: Log,
+    /// What it held.
+    pub recovered: Recovered,
+    /// All shards as the log says, by number.
+    pub shards: Vec<ViewShard>,
+    /// Their audits.
+    pub audits: Vec<AuditShard>,
+    /// What panicked in the replay and was not known to.
+    pub poisoned: Vec<Poison>,
 }
 
-fn submit(ring: &crossbeam::channel::Sender<Submission>, shard: u16, action: Action, now: LogTime) {
-    let command = system_command(action, now);
-    ring.send(Submission::Command { shard, command, answer: None }).expect("the ring is empty and has a reader");
+/// Opens a data folder and brings all shards to the log's end.
+///
+/// # Errors
+/// [`BootError`] says what is wrong, where, and what to do.
+pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> Result<Recovery, BootError> {
+    let began = Instant::now();
+    let data = layout.dir.clone();
+    let (log, recovered) = Log::open(Arc::<D>::clone(&disk), layout)?;
+    for cut in &recovered.cuts {
+        tracing::warn!(
+            "{}, offset {}: {}; nobody was answered for it, so it was cut",
+            cut.file.display(),
+            cut.offset,
+            cut.found
+        );
+    }
+    let place = AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history);
+    let (shards, poisoned) = replay(&recovered, &place, hub)?;
+    let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
+    let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
+    tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
+    Ok(Recovery { log, recovered, shards, audits, poisoned })
+}
+
+/// What is logged before anybody is served: in each tender shard of `shards` that nobody served, and what is passed by.
+pub fn first_commands(
+    shards: usize,
+    poisoned: &[Poison],
+    now: LogTime,
+    salt: impl Fn() -> [u8; 16],
+) -> Vec<Submission> {
+    let submission =
+        |shard, action| Submission::Command { shard, command: system_command(action, now, salt()), answer: None };
+    let takeovers = (1..shards as u16).map(|shard| submission(shard, Action::Takeover { planned: false }));
+    let skips = poisoned.iter().map(|(mark, place)| {
+        let SkipMark { shard, index, position } = *mark;
+        tracing::error!("Command {position} of entry {index} of shard {shard} is passed by: {place}");
+        submission(shard, Action::Skip { index, position, place: place.clone() })
+    });
+    takeovers.chain(skips).collect()
 }
 
 /// A thread without which the node can't go on: a panic in it stops the process.
@@ -192,7 +213,7 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Join
 }
 
 /// A command whose apply panicked, and where.
-type Poison = (SkipMark, String);
+pub type Poison = (SkipMark, String);
 
 /// A shard and its audit.
 type Replica = (ViewShard, AuditShard);

@@ -8,6 +8,7 @@ mod boot;
 mod clock;
 mod core;
 mod machine;
+mod sequencer;
 mod snapshots;
 mod stamp;
 mod view;
@@ -21,14 +22,16 @@ use crossbeam::channel::{Sender, TrySendError};
 use engine::{Action, Command, LogTime, Reply, TenderId};
 use persistence::Keys;
 
-pub use self::audit::{Audit, SIGN_EVERY, Sealed};
-pub use self::boot::BootError;
+pub use self::audit::{Audit, Followed, Followers, SIGN_EVERY, Sealed};
+pub use self::boot::{BootError, Poison, Recovery, first_commands, recover};
 pub use self::clock::{LeaderClock, Slew};
 pub use self::machine::{Machine, SYSTEM_SHARD};
+pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
+pub use self::snapshots::{Copies, copy as copy_for_snapshot, write as write_snapshot};
 pub use self::stamp::{Stamp, Stamps};
-pub use self::view::{Behind, View, ViewShard, Views};
+pub use self::view::{Behind, View, ViewShard, Views, tender_shard};
 
-use self::core::{Shared, Submission};
+use self::core::Shared;
 use crate::feed::Hub;
 
 /// Commands that may wait in the ring; one more is answered `busy`.

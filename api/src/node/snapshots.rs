@@ -2,6 +2,7 @@
 //!
 //! One shard at a time is copied under its lock and written from the copy; the core never notices.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use persistence::{
     Snapshots, Truncator,
 };
 
-use super::audit::Followers;
+use super::audit::{Copied, Followers};
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::view::{ViewShard, Views};
 use crate::feed::Hub;
@@ -47,7 +48,7 @@ impl Snapshotter {
                 continue;
             }
             taken_at = now;
-            match take(&self.views, &self.audit, &self.snapshots) {
+            match write(copy(&self.views, &self.audit), &self.snapshots) {
                 Ok(covered) => {
                     metrics::counter!("rt_snapshots_total").increment(1);
                     if self.truncator.truncate(covered).is_err() {
@@ -63,22 +64,31 @@ impl Snapshotter {
     }
 }
 
-/// Writes a snapshot of `views` and `audit`; answers up to which index each shard's log is no longer needed.
-pub fn take(views: &Views, audit: &Followers, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotError> {
-    let copies: Vec<_> = (0..=views.tender_shards())
-        .map(|number| {
-            let shard = views.shard(number);
-            // Asked for under the lock, so that both are as of the same entry.
-            let audit = audit.copy(number);
-            (Last { index: shard.machine.index(), term: shard.term }, shard.machine.clone(), audit)
-        })
-        .collect();
+/// What a snapshot is written from: each shard's place and state, and where the copy of its audit comes.
+pub struct Copies(Vec<(Last, Machine, Receiver<io::Result<Copied>>)>);
+
+/// Copies `views` and asks for copies of `audit`, shard by shard.
+pub fn copy(views: &Views, audit: &Followers) -> Copies {
+    let copies = (0..=views.tender_shards()).map(|number| {
+        let shard = views.shard(number);
+        // Asked for under the lock, so that both are as of the same entry.
+        let audit = audit.copy(number);
+        (Last { index: shard.machine.index(), term: shard.term }, shard.machine.clone(), audit)
+    });
+    Copies(copies.collect())
+}
+
+/// Writes a snapshot; answers up to which index each shard's log is no longer needed.
+///
+/// # Errors
+/// The disk refused, or a key is missing: the log is kept for longer.
+pub fn write(Copies(copies): Copies, snapshots: &Snapshots) -> Result<Vec<u64>, SnapshotError> {
     let places: Vec<Last> = copies.iter().map(|(place, ..)| *place).collect();
     let mut writer = snapshots.begin(&places)?;
     for (number, (_, machine, audit)) in copies.into_iter().enumerate() {
         let number = number as u16;
         let failed = |error| SnapshotError::Disk { path: "audit".into(), error };
-        let gone = |_| failed(std::io::Error::other("the audit thread has ended"));
+        let gone = |_| failed(io::Error::other("the audit thread has ended"));
         let audit = audit.recv().map_err(gone)?.map_err(failed)?;
         // A snapshot counts on the files of the audit up to here.
         audit.files.sync().map_err(failed)?;

@@ -15,8 +15,9 @@ use engine::{
 use tokio::sync::watch;
 
 use super::audit::Followers;
-use super::core::{Committed, Sleeper};
+use super::core::Sleeper;
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::sequencer::Committed;
 use crate::feed::{Hub, LotFeed};
 
 /// How long a read waits for what its node has answered already.
@@ -152,24 +153,26 @@ impl Views {
     pub fn run(&self, committed: &Receiver<Committed>, sleeper: &Sleeper, audit: &Followers) {
         sleeper.settle();
         loop {
-            let Committed { shard, term, entry } = match committed.try_recv() {
-                Ok(committed) => committed,
-                Err(TryRecvError::Empty) => {
-                    std::thread::park();
-                    continue;
-                }
+            match committed.try_recv() {
+                Ok(committed) => self.apply(committed, audit),
+                Err(TryRecvError::Empty) => std::thread::park(),
                 Err(TryRecvError::Disconnected) => return,
-            };
-            let number = usize::from(shard);
-            let mut view = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
-            view.apply(&entry, term);
-            let index = entry.index;
-            // Under the lock: who reads the view now, and asks the audit for a copy, gets both as of the same entry.
-            audit.entry(shard, entry, view.closed);
-            drop(view);
-            self.applied[number].store(index, Ordering::Release);
-            self.progress.send_replace(());
+            }
         }
+    }
+
+    /// Applies the next entry of a shard, hands it to the audit, and tells whoever waits for it.
+    pub fn apply(&self, committed: Committed, audit: &Followers) {
+        let Committed { shard, term, entry } = committed;
+        let number = usize::from(shard);
+        let mut view = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
+        view.apply(&entry, term);
+        let index = entry.index;
+        // Under the lock: who reads the view now, and asks the audit for a copy, gets both as of the same entry.
+        audit.entry(shard, entry, view.closed);
+        drop(view);
+        self.applied[number].store(index, Ordering::Release);
+        self.progress.send_replace(());
     }
 
     /// Waits until the view holds at least entry `indexes[shard]` of every shard.
