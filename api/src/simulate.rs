@@ -349,11 +349,16 @@ impl Rehearsal {
         self.lots.get(name).filter(|lot| lot.tender() == tender).map_or(0, |lot| lot.number())
     }
 
-    /// How the buyer names a bidder; by the number 0, which nobody has, if it is none.
+    /// How the buyer names a bidder: by its number, before numbers are drawn by its id; by the number 0, which nobody
+    /// has, if it is none.
     fn bidder_of(&mut self, tender: TenderId, name: &str) -> BidderRef {
         let organisation = self.names.organisation(name);
-        let bidder = self.engine.tender(tender).and_then(|tender| tender.bidder_of(organisation));
-        BidderRef::Number(bidder.map_or(0, |bidder| i64::from(bidder.number.0)))
+        let tender = self.engine.tender(tender);
+        match tender.and_then(|tender| Some((tender, tender.bidder_of(organisation)?))) {
+            Some((tender, bidder)) if tender.is_numbered() => BidderRef::Number(bidder.number.0.into()),
+            Some((_, bidder)) => BidderRef::Id(bidder.id),
+            None => BidderRef::Number(0),
+        }
     }
 
     /// The standing bid of an organisation; an id that no bid has, if there is none.

@@ -259,6 +259,30 @@ fn buyers_pause_resume_extend_void_disqualify_and_cancel() {
 }
 
 #[test]
+fn an_anonymous_tender_goes_by_name_in_rehearsals() {
+    let lines = [
+        r#"00.000Z","do":"create_tender","tender":"T","body":{"title":"t","currency":"EUR","access":"invited","anonymous_to_buyer":true,"opens_at":"2024-01-01T10:00:10.000Z","lots":[{"alias":"L1","title":"l","rules":{"format":"sealed","duration_s":30,"prebid":"allowed"}}]}}"#,
+        r#"00.000Z","do":"admit","tender":"T","bidder":"A","body":{}}"#,
+        r#"00.000Z","do":"admit","tender":"T","bidder":"B","body":{}}"#,
+        r#"00.000Z","do":"admit","tender":"T","bidder":"C","body":{}}"#,
+        r#"00.000Z","do":"publish","tender":"T"}"#,
+        r#"01.000Z","do":"bid","lot":"L1","bidder":"A","price":"90"}"#,
+        r#"02.000Z","do":"bid","lot":"L1","bidder":"B","price":"80"}"#,
+        r#"03.000Z","do":"disqualify","tender":"T","bidder":"C","reason":"x"}"#,
+        r#"11.000Z","do":"bid","lot":"L1","bidder":"B","price":"70"}"#,
+        r#"50.000Z","do":"award","lot":"L1","bidder":"B"}"#,
+    ];
+    let text: String = lines.iter().map(|line| format!("{{\"at\":\"2024-01-01T10:00:{line}\n")).collect();
+    let output = simulate(&text).expect("it runs");
+    for line in 1..=10 {
+        assert!(answer(&output, line).get("ok").is_some(), "{:?}", answer(&output, line));
+    }
+    assert_eq!(events(&output, "L1"), ["2 disqualified", "3 opened", "4 closed", "4 bid", "4 bid", "5 awarded"]);
+    let given = result(&output, "L1");
+    assert_eq!((&given["winner"], &given["pays"]), (&json!("B"), &json!("70.00")));
+}
+
+#[test]
 fn a_lot_that_fails_at_its_opening_never_opened() {
     let output = simulate(&story(&format!(r#"{MINUTE},"min_bidders":3"#), "")).expect("it runs");
     assert_eq!(events(&output, "L1"), ["2 unsuccessful"]);
