@@ -1,4 +1,4 @@
-//! The demo: practice accounts, practice tenders of car parts, and three robots that bid against each other as any
+//! The demo: practice accounts, practice tenders of car parts, one a format, and three robots that act in them as any
 //! program would, over REST and the feed of the running server. Knows nothing of the server's insides and never
 //! touches its data.
 
@@ -7,6 +7,8 @@ mod client;
 mod dice;
 mod robot;
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::catalogue::Practice;
 use self::client::Client;
 use self::dice::Dice;
 
@@ -45,6 +48,8 @@ const ROBOTS: [Account; 3] = [
 
 /// How long a closed tender waits for a person to award it before the demo's buyer does.
 const AWARD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a tender that needs no award stays the newest of its format, so that its end can be looked at.
+const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a running tender is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long to wait after something failed, before trying again.
@@ -60,7 +65,7 @@ struct Account {
 }
 
 /// Plays against the server at `address`, whose data lies in `data`, until `stop` is true: makes the accounts (or finds those of an earlier run),
-/// tells the sign-ins on standard output, and keeps a practice tender going, a new one when one is over.
+/// tells the sign-ins on standard output, and keeps a practice tender of each format going, a new one when one is over.
 ///
 /// # Errors
 /// `address` is not loopback, or the server refused what a demo needs at the start. What goes wrong later is told in
@@ -94,12 +99,122 @@ async fn play(address: SocketAddr, data: &Path) -> anyhow::Result<()> {
     }
     tell(address, data);
     let mut dice = Dice::new();
-    loop {
-        if let Err(error) = round(address, &buyer, &suppliers, &mut dice).await {
-            tracing::warn!(error = format!("{error:#}"), "The practice tender was disturbed; trying again");
-            tokio::time::sleep(PAUSE).await;
+    let table = Table { address, buyer, suppliers, lots: watch::Sender::new(BTreeSet::new()) };
+    // One connection a robot, for the lots of all formats. Dropped, and so stopped, with the demo.
+    let mut robots = JoinSet::new();
+    for account in ROBOTS {
+        let client = Client::new(address, account.email, PASSWORD);
+        robots.spawn(robot::play(client, table.lots.subscribe(), dice.split()));
+    }
+    let mut first = Vec::new();
+    for practice in Practice::ALL {
+        first.push(table.open(practice, &mut dice).await?);
+    }
+    let rounds = Practice::ALL.into_iter().zip(first).map(|(practice, id)| table.keep(practice, id, dice.split()));
+    futures_util::future::join_all(rounds).await;
+    Ok(())
+}
+
+/// What the rounds of all formats share.
+struct Table {
+    address: SocketAddr,
+    buyer: Client,
+    suppliers: Vec<String>,
+    /// The lots in which robots play.
+    lots: watch::Sender<BTreeSet<String>>,
+}
+
+impl Table {
+    /// Keeps a practice tender going for ever, beginning with `id`.
+    async fn keep(&self, practice: Practice, id: String, mut dice: Dice) {
+        let mut next = Some(id);
+        loop {
+            let played = match next.take() {
+                Some(id) => self.round(&id).await,
+                None => self.open(practice, &mut dice).await.map(|id| next = Some(id)),
+            };
+            if let Err(error) = played {
+                tracing::warn!(error = format!("{error:#}"), "A practice tender was disturbed; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
+
+    /// A tender to play in: the one an earlier run left, or a new one. Its address is told.
+    async fn open(&self, practice: Practice, dice: &mut Dice) -> anyhow::Result<String> {
+        let id = match self.unfinished(practice).await? {
+            Some(id) => id,
+            None => self.create(practice, dice).await?,
+        };
+        let tender = self.buyer.get(&format!("/v1/tenders/{id}")).await?;
+        let title = tender["title"].as_str().unwrap_or("Practice tender");
+        say(&format!("  {title} — http://{}/tenders/{id}", self.address));
+        Ok(id)
+    }
+
+    /// One practice tender, from where it stands to its last award.
+    async fn round(&self, id: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/tenders/{id}");
+        let lots = lots(&self.buyer.get(&path).await?)?;
+        self.lots.send_modify(|all| all.extend(lots.iter().cloned()));
+        let played = self.until_closed(&path).await;
+        self.lots.send_modify(|all| all.retain(|lot| !lots.contains(lot)));
+        if played? {
+            tokio::time::sleep(AWARD_PATIENCE).await;
+            award(&self.buyer, &lots).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of bidding; answers whether something is left to be decided.
+    async fn until_closed(&self, path: &str) -> anyhow::Result<bool> {
+        loop {
+            match self.buyer.get(path).await?["stage"].as_str() {
+                Some("closed") => return Ok(true),
+                Some("awarded" | "unsuccessful" | "cancelled") => {
+                    // Time to look at what became of it.
+                    tokio::time::sleep(LOOK_PATIENCE).await;
+                    return Ok(false);
+                }
+                _ => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// The practice tender that an earlier run left unfinished.
+    async fn unfinished(&self, practice: Practice) -> anyhow::Result<Option<String>> {
+        let list = self.buyer.get("/v1/tenders?mine=true&limit=200").await?;
+        let ours = list["items"].as_array().into_iter().flatten().find(|tender| {
+            matches!(tender["stage"].as_str(), Some("published" | "open" | "closed"))
+                && tender["reference"]
+                    .as_str()
+                    .is_some_and(|reference| reference.starts_with(practice.reference()))
+        });
+        ours.map(|tender| text(&tender["id"])).transpose()
+    }
+
+    async fn create(&self, practice: Practice, dice: &mut Dice) -> anyhow::Result<String> {
+        let mut body = catalogue::tender(practice, dice);
+        if let Some(notice) = practice.notice() {
+            let at = jiff::Timestamp::now().checked_add(notice)?;
+            body["opens_at"] = format!("{at:.3}").into();
+        }
+        let tender = self.buyer.post("/v1/tenders", &body).await?;
+        let id = text(&tender["id"])?;
+        for supplier in &self.suppliers {
+            self.buyer.post(&format!("/v1/tenders/{id}/bidders"), &json!({ "organisation": supplier })).await?;
+        }
+        self.buyer.post(&format!("/v1/tenders/{id}/publish"), &json!({})).await?;
+        if practice.notice().is_none() {
+            self.buyer.post(&format!("/v1/tenders/{id}/start"), &json!({})).await?;
+        }
+        Ok(id)
+    }
+}
+
+/// Says a line on standard output; that nobody reads it is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// A signed-in client of `account`, which is signed up if it isn't yet.
@@ -124,59 +239,14 @@ async fn organisation(client: &Client) -> anyhow::Result<String> {
 }
 
 fn tell(address: SocketAddr, data: &Path) {
-    println!("\n  Open http://{address} and sign in. The password is always: {PASSWORD}\n");
-    println!("  {:<24} buys: watch, pause, award", BUYER.email);
-    println!("  {:<24} supplies: bid against the robots", GUEST.email);
+    say(&format!("\n  Open http://{address} and sign in. The password is always: {PASSWORD}\n"));
+    say(&format!("  {:<24} buys: watch, pause, award", BUYER.email));
+    say(&format!("  {:<24} supplies: bid against the robots", GUEST.email));
     for robot in ROBOTS {
-        println!("  {:<24} a robot plays {}", robot.email, robot.organisation);
+        say(&format!("  {:<24} a robot plays {}", robot.email, robot.organisation));
     }
-    println!("\n  Stop with Ctrl-C. The data is in {}; started again, it goes on where it was.\n", data.display());
-}
-
-/// One practice tender, from its creation (or from where an earlier run left it) to its last award.
-async fn round(address: SocketAddr, buyer: &Client, suppliers: &[String], dice: &mut Dice) -> anyhow::Result<()> {
-    let id = match unfinished(buyer).await? {
-        Some(id) => id,
-        None => create(buyer, suppliers, dice).await?,
-    };
-    let path = format!("/v1/tenders/{id}");
-    let tender = buyer.get(&path).await?;
-    println!("  {} — http://{address}/tenders/{id}", tender["title"].as_str().unwrap_or("Practice tender"));
-    // Dropped, and so stopped, when the round is over.
-    let mut robots = JoinSet::new();
-    for account in ROBOTS {
-        let client = Client::new(address, account.email, PASSWORD);
-        robots.spawn(robot::play(client, lots(&tender)?, dice.split()));
-    }
-    while !matches!(
-        buyer.get(&path).await?["stage"].as_str(),
-        Some("closed" | "awarded" | "unsuccessful" | "cancelled")
-    ) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    tokio::time::sleep(AWARD_PATIENCE).await;
-    award(buyer, &lots(&tender)?).await
-}
-
-/// The practice tender that an earlier run left unfinished; drafts are made ready.
-async fn unfinished(buyer: &Client) -> anyhow::Result<Option<String>> {
-    let list = buyer.get("/v1/tenders?mine=true&limit=200").await?;
-    let ours = list["items"].as_array().into_iter().flatten().find(|tender| {
-        matches!(tender["stage"].as_str(), Some("published" | "open" | "closed"))
-            && tender["reference"].as_str().is_some_and(|reference| reference.starts_with(catalogue::REFERENCE))
-    });
-    ours.map(|tender| text(&tender["id"])).transpose()
-}
-
-async fn create(buyer: &Client, suppliers: &[String], dice: &mut Dice) -> anyhow::Result<String> {
-    let tender = buyer.post("/v1/tenders", &catalogue::tender(dice)).await?;
-    let id = text(&tender["id"])?;
-    for supplier in suppliers {
-        buyer.post(&format!("/v1/tenders/{id}/bidders"), &json!({ "organisation": supplier })).await?;
-    }
-    buyer.post(&format!("/v1/tenders/{id}/publish"), &json!({})).await?;
-    buyer.post(&format!("/v1/tenders/{id}/start"), &json!({})).await?;
-    Ok(id)
+    let data = data.display();
+    say(&format!("\n  Stop with Ctrl-C. The data is in {data}; started again, it goes on where it was.\n"));
 }
 
 /// Awards what nobody has awarded: the first in order of each lot.

@@ -1,5 +1,5 @@
-//! The demo as somebody sees it who starts it: sign-ins on the terminal that work, robots that bid against each other,
-//! the same tender after a restart, and a clean end.
+//! The demo as somebody sees it who starts it: sign-ins on the terminal that work, a tender of each format in which
+//! robots act, the same tender after a restart, and a clean end.
 
 mod support;
 
@@ -15,14 +15,17 @@ use support::{Client, sign_in};
 
 /// How long the demo may take to tell of its tender, and its robots to bid, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// In the order in which it tells of them.
+const FORMATS: [&str; 5] = ["english", "sealed", "dutch", "japanese", "rounds"];
 const PASSWORD: &str = "practice makes perfect";
 
 struct Demo {
     child: Child,
     client: Client,
-    /// What it said up to the address of its tender.
+    /// What it said up to the addresses of its tenders.
     said: Vec<String>,
-    tender: String,
+    /// Its tenders, the main one first.
+    tenders: Vec<String>,
 }
 
 impl Demo {
@@ -38,12 +41,15 @@ impl Demo {
             .expect("the demo starts");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let client = Client { address, token: None };
-        let mut demo = Self { child, client, said: Vec::new(), tender: String::new() };
+        let mut demo = Self { child, client, said: Vec::new(), tenders: Vec::new() };
         for line in lines {
             demo.said.push(line.expect("text"));
             if let Some((_, id)) = demo.said.last().and_then(|line| line.split_once("/tenders/")) {
-                demo.tender = id.to_owned();
-                return demo;
+                let id = id.to_owned();
+                demo.tenders.push(id);
+                if demo.tenders.len() == FORMATS.len() {
+                    return demo;
+                }
             }
         }
         panic!("the demo ended: {:#?}", demo.said);
@@ -75,25 +81,36 @@ async fn robots_bid_against_each_other_and_a_restart_goes_on() {
     sign_in(&demo.client, "supplier@demo.example", PASSWORD).await;
     let (token, _) = sign_in(&demo.client, "buyer@demo.example", PASSWORD).await;
     let buyer = demo.client.with_token(&token);
-    let tender = buyer.get(&format!("/v1/tenders/{}", demo.tender)).await.expect(200);
-    let lots = tender["lots"].as_array().expect("lots");
-    assert_eq!((tender["stage"].as_str(), lots.len()), (Some("open"), 3));
-    let path = format!("/v1/lots/{}", lots[0]["id"].as_str().expect("an id"));
+    let mut lots = Vec::new();
+    for (id, format) in demo.tenders.iter().zip(FORMATS) {
+        let tender = buyer.get(&format!("/v1/tenders/{id}")).await.expect(200);
+        let all = tender["lots"].as_array().expect("lots");
+        assert!(all.iter().all(|lot| lot["rules"]["format"] == format), "{format}: {tender}");
+        assert_eq!(all.len(), if format == "english" { 3 } else { 1 });
+        lots.push(format!("/v1/lots/{}", all[0]["id"].as_str().expect("an id")));
+    }
     let end = Instant::now() + PATIENCE;
-    let bids = loop {
-        let state = buyer.get(&path).await.expect(200);
-        let bids = state["state"]["board"].as_array().map_or(0, Vec::len);
-        if bids >= 2 {
-            break bids;
+    let read = async |lot: &str| buyer.get(lot).await.expect(200)["state"].clone();
+    let board = |state: &Value| state["board"].as_array().map_or(0, Vec::len);
+    // Robots bid against each other, say before the opening what they begin with, and stay in; what is sealed stays so.
+    for (at, what) in [(0, "bid"), (4, "leave bids before the opening"), (3, "stay in")] {
+        loop {
+            let state = read(&lots[at]).await;
+            if state["stage"] != "pending" && board(&state) >= 2 {
+                break;
+            }
+            assert!(Instant::now() < end, "the robots do not {what}: {state}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        assert!(Instant::now() < end, "the robots do not bid: {state}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
-    let id = demo.tender.clone();
+    }
+    let sealed = read(&lots[1]).await;
+    assert!(sealed["stage"] != "open" || board(&sealed) == 0, "{sealed}");
+    let (path, bids) = (lots[0].clone(), board(&read(&lots[0]).await));
+    let id = demo.tenders[0].clone();
     assert_eq!(demo.stop(), Some(0));
 
     let demo = Demo::start(folder.path());
-    assert_eq!(demo.tender, id, "it goes on where it was");
+    assert_eq!(demo.tenders[0], id, "it goes on where it was");
     let (token, _) = sign_in(&demo.client, "buyer@demo.example", PASSWORD).await;
     let state: Value = demo.client.with_token(&token).get(&path).await.expect(200);
     assert!(state["state"]["board"].as_array().is_some_and(|board| board.len() >= bids), "{state}");
