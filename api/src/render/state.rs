@@ -52,7 +52,7 @@ pub struct StateBody {
     pub extensions: u32,
     /// The highest price taken.
     pub ceiling: Option<DecimalText>,
-    /// The least improvement; one unit where the rules name none.
+    /// The least improvement; one unit where the rules name none, null in formats without improvement.
     pub decrement: Option<DecrementBody>,
     /// The lead; null while nobody leads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,7 +163,8 @@ pub fn state(tender: &Tender, lot: &Lot, audience: &Audience) -> StateBody {
         closes_at: lot.closes_at().map(TimeText),
         extensions: lot.extensions,
         ceiling: rules.ceiling.map(|ceiling| price(ceiling, rules.price_scale)),
-        decrement: Some(DecrementBody::effective(of_lot.rules.decrement.as_ref(), rules.price_scale)),
+        decrement: matches!(rules.format, Format::English | Format::Rounds)
+            .then(|| DecrementBody::effective(of_lot.rules.decrement.as_ref(), rules.price_scale)),
         lead: audience.lead.then(|| lead(lot, audience)),
         board: audience.board.then(|| board(lot, audience)),
         bidder_count: audience.bidder_count.then(|| lot.bidder_count()),

@@ -496,3 +496,59 @@ fn adjustments_of_others_are_told_by_nothing_but_the_ranking() {
         }
     }
 }
+
+/// Two draws of the numbers, and bids by number: the buyer reads the same until the tender has closed, whoever is who.
+#[test]
+fn an_anonymous_tender_does_not_tell_its_buyer_who_is_who() {
+    let run = |salt: u8, factors: [&str; 3], order: &[(u16, &str)]| {
+        let mut market = Market::new(Hub::new());
+        (market.anonymous, market.salt) = (true, [salt; 16]);
+        let adjusted =
+            |factor: &str| (vec![AdjustmentSpec { lot: 1, factor: Some(factor.into()), addend: None }], vec![]);
+        let rules = json!({ "format": "english", "duration_s": 600, "ceiling": "1000.00", "prebid": "allowed" });
+        let admissions = factors.map(adjusted).into();
+        let lot = market.try_tender(1, true, &rules, admissions).expect("valid rules");
+        let readers = [Reader::Buyer, Reader::Member, Reader::Observer].to_vec();
+        let mut play = Play { market, lot, seen: Vec::new(), readers };
+        let number = |play: &Play, bidder: u128| {
+            let (tender, _, _) = play.market.lot(lot);
+            tender.bidder_of(OrganisationId(BIDDER + bidder)).expect("it was admitted").number.0
+        };
+        play.start();
+        let numbers: Vec<u16> = (0..3).map(|bidder| number(&play, bidder)).collect();
+        for (wanted, price) in order {
+            let bidder = numbers.iter().position(|number| number == wanted).expect("a number") as u128;
+            play.market.wait(1_000);
+            play.bid(bidder, price);
+            for reader in play.readers.clone() {
+                play.seen.push(look(&play.market, lot, reader));
+            }
+        }
+        let void = |play: &mut Play| {
+            let (_, found, _) = play.market.lot(lot);
+            let bid = found.standing(BidderNumber(3)).expect("it stands").bid;
+            let reply = play.market.apply(BUYER, Action::Void { lot, bid, reason: Some("a reason".into()) });
+            assert!(matches!(reply.answer, Answer::Voided(_)), "{reply:?}");
+        };
+        void(&mut play);
+        for reader in play.readers.clone() {
+            play.seen.push(look(&play.market, lot, reader));
+        }
+        let before = play.seen.clone();
+        play.tick(700_000);
+        let sight = play.market.sight(lot, Reader::Buyer).expect("a buyer sees its lots");
+        assert!(sight.organisations && sight.adjustments, "all is known after the close");
+        (before, numbers)
+    };
+    let order = [(1, "900.00"), (2, "880.00"), (3, "860.00"), (1, "400.00")];
+    // Everybody's effective prices are far apart, in the order of their prices whoever has which factor.
+    let (first, numbers) = run(0, ["1", "1", "1"], &order);
+    let other = (1..=255).find_map(|salt| {
+        let (seen, drawn) = run(salt, ["1", "1", "1"], &order);
+        (drawn != numbers).then_some(seen)
+    });
+    same(&first, &other.expect("another draw"), "another draw");
+    // What the buyer gave to whom would tell who it is.
+    let (seen, _) = run(0, ["1.001", "1", "0.999"], &order);
+    same(&first, &seen, "other factors");
+}

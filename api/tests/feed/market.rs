@@ -25,6 +25,10 @@ pub struct Market {
     index: u64,
     now: LogTime,
     requests: u128,
+    /// The salt of all commands.
+    pub salt: [u8; 16],
+    /// Tenders are anonymous to their buyer.
+    pub anonymous: bool,
 }
 
 #[derive(Default)]
@@ -53,7 +57,16 @@ impl Sink for Windows<'_> {
 
 impl Market {
     pub fn new(hub: Hub) -> Self {
-        Self { engine: Engine::new(), hub, feeds: HashMap::new(), index: 0, now: START, requests: 1_000 }
+        Self {
+            engine: Engine::new(),
+            hub,
+            feeds: HashMap::new(),
+            index: 0,
+            now: START,
+            requests: 1_000,
+            salt: [0; 16],
+            anonymous: false,
+        }
     }
 
     /// Lets `ms` milliseconds pass before the next command.
@@ -84,8 +97,13 @@ impl Market {
     ) -> Reply {
         self.index += 1;
         self.requests += 1;
-        let envelope =
-            Envelope { at: self.now, organisation, request: RequestId(self.requests), ..Envelope::default() };
+        let envelope = Envelope {
+            at: self.now,
+            organisation,
+            request: RequestId(self.requests),
+            salt: self.salt,
+            ..Envelope::default()
+        };
         let entry = Entry { index: self.index, commands: vec![Command { envelope, action, secret: None }] };
         let mut taken = Taken::default();
         let mut windows = Windows { hub: &self.hub, feeds: &mut self.feeds, taken: &mut taken, each };
@@ -111,7 +129,7 @@ impl Market {
         let tender = TenderId::new(number << 64);
         let body = json!({
             "title": "Front bumper", "currency": "SAR", "public": public,
-            "lots": [{ "title": "Bumper", "rules": rules }],
+            "anonymous_to_buyer": self.anonymous, "lots": [{ "title": "Bumper", "rules": rules }],
         });
         let spec = TenderBody::parse(body.to_string().as_bytes()).expect("a valid body").to_spec();
         let created = self.apply(BUYER, Action::CreateTender { tender, spec: Box::new(spec) });

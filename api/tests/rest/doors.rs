@@ -145,7 +145,7 @@ async fn every_rule_template_makes_a_tender() {
     for template in templates {
         assert!(template["used"].as_str().is_some_and(|used| used.ends_with('.')), "{template}");
         let made = buyer.post("/v1/tenders", &body_with(template["rules"].clone())).await.expect(201);
-        let rules = made["lots"][0]["rules"].as_object().expect("rules");
+        let rules = &made["lots"][0]["rules"];
         for (rule, value) in
             template["rules"].as_object().expect("rules").iter().filter(|(_, value)| !value.is_null())
         {
@@ -153,6 +153,9 @@ async fn every_rule_template_makes_a_tender() {
                 &rules[rule] == value || rule == "decrement" || value.as_str().is_some() || value.is_object();
             assert!(same, "{}: {rule} is {value}, came back as {}", template["name"], rules[rule]);
         }
+        // What came back with all its defaults makes the same tender again.
+        let again = buyer.post("/v1/tenders", &body_with(rules.clone())).await.expect(201);
+        assert_eq!(&again["lots"][0]["rules"], rules, "{}", template["name"]);
     }
     server.stop().await;
 }
