@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod anonymity;
 mod auction;
 mod doors;
 mod formats;
