@@ -23,10 +23,14 @@ pub mod machine;
 #[cfg(feature = "load")]
 pub mod plot;
 #[cfg(feature = "load")]
+pub mod redis;
+#[cfg(feature = "load")]
 pub mod server;
 #[cfg(feature = "load")]
 pub mod socket;
 #[cfg(feature = "load")]
 pub mod std_maps;
+#[cfg(feature = "load")]
+pub mod stores;
 #[cfg(feature = "load")]
 pub mod workload;

@@ -11,6 +11,7 @@ use persistence::{Batch, Sealer};
 use crate::client::{metric, set_up};
 use crate::floor::{RawLog, Trip};
 use crate::load::{self, Answer, FLUSHES};
+use crate::redis::Redis;
 use crate::server::Server;
 use crate::workload::Workload;
 
@@ -29,6 +30,8 @@ pub struct OneInFlight {
     pub trip: Histogram<u64>,
     /// Nanoseconds of a raw write and flush of as many bytes.
     pub flush: Histogram<u64>,
+    /// Nanoseconds of a bid to Redis, with its version; none where it isn't installed.
+    pub redis: Option<(String, Histogram<u64>)>,
 }
 
 impl OneInFlight {
@@ -36,6 +39,12 @@ impl OneInFlight {
     pub fn ratio(&self) -> f64 {
         let median = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.5) as f64;
         median(&self.bid) / (median(&self.trip) + median(&self.flush))
+    }
+
+    /// Median of the bid ÷ median of Redis.
+    pub fn redis_ratio(&self) -> Option<f64> {
+        let median = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.5) as f64;
+        self.redis.as_ref().map(|(_, redis)| median(&self.bid) / median(redis))
     }
 }
 
@@ -55,6 +64,8 @@ pub struct ManyInFlight {
     pub latency: Histogram<u64>,
     /// Processor time of the server a bid, in microseconds.
     pub server_cpu_us: f64,
+    /// Bids a second that Redis took in turns with ours; none where it isn't installed.
+    pub redis_per_s: Option<f64>,
 }
 
 /// Bytes of a log record with `commands` bids.
@@ -76,8 +87,21 @@ pub async fn one_in_flight(program: &Path, folder: &Path, times: usize, record: 
     let mut raw = RawLog::create(&folder.join("raw"))?;
     let mut trip = Trip::open(REQUEST_BYTES, ANSWER_BYTES)?;
     let bytes = vec![0x5A; record];
-    let mut row = OneInFlight { bid: Histogram::new(3)?, trip: Histogram::new(3)?, flush: Histogram::new(3)? };
+    let redis = start_redis(folder)?;
+    let mut peer = redis.as_ref().map(Redis::bidder).transpose()?;
+    let mut row = OneInFlight {
+        bid: Histogram::new(3)?,
+        trip: Histogram::new(3)?,
+        flush: Histogram::new(3)?,
+        redis: redis
+            .as_ref()
+            .map(|redis| Ok::<_, anyhow::Error>((redis.version().to_owned(), Histogram::new(3)?)))
+            .transpose()?,
+    };
     for _ in 0..WARM_UP {
+        if let Some(peer) = &mut peer {
+            peer.bid()?;
+        }
         accepted(&bidder.bid().await?)?;
         trip.measure()?;
         raw.append(&bytes)?;
@@ -89,8 +113,18 @@ pub async fn one_in_flight(program: &Path, folder: &Path, times: usize, record: 
         accepted(&answer)?;
         row.trip.record(trip.measure()?)?;
         row.flush.record(raw.append(&bytes)?)?;
+        if let (Some(peer), Some((_, histogram))) = (&mut peer, &mut row.redis) {
+            histogram.record(peer.bid()?)?;
+        }
     }
     Ok(row)
+}
+
+/// Redis in a folder of its own.
+fn start_redis(folder: &Path) -> Result<Option<Redis>> {
+    let place = folder.join("redis");
+    std::fs::create_dir(&place)?;
+    Redis::start(&place)
 }
 
 fn accepted(answer: &Answer) -> Result<()> {
@@ -118,7 +152,14 @@ pub async fn many_in_flight(
     let mut latency = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
     let (mut bids, mut bid_time, mut flushes, mut cpu) = (0, Duration::ZERO, 0.0, Duration::ZERO);
     let (mut raw_flushes, mut raw_time) = (0u64, Duration::ZERO);
+    let redis = start_redis(folder)?;
+    let (mut redis_bids, mut redis_time) = (0, Duration::ZERO);
     for _ in 0..rounds {
+        if let Some(redis) = &redis {
+            let (taken, took, _) = redis.closed(in_flight, time).await?;
+            redis_bids += taken;
+            redis_time += took;
+        }
         let (flushes_before, cpu_before) = (metric(&server.admin, FLUSHES).await?, processor_time(server.id())?);
         let outcome;
         (outcome, bidders) = load::closed(bidders, time).await?;
@@ -147,6 +188,7 @@ pub async fn many_in_flight(
         raw_flushes_per_s: raw_flushes as f64 / raw_time.as_secs_f64(),
         latency,
         server_cpu_us: cpu.as_secs_f64() * 1e6 / bids as f64,
+        redis_per_s: redis.map(|_| redis_bids as f64 / redis_time.as_secs_f64()),
     })
 }
 

@@ -6,7 +6,9 @@ use bench::apply::{self, AUTO_BIDDERS, Swallow, on_engine, on_peer};
 use bench::codec;
 use bench::formats::{FormatLoad, Kind};
 use bench::log_append;
+use bench::redis::Redis;
 use bench::std_maps::{PeerSink, StdMaps};
+use bench::stores;
 use bench::workload::{BATCH, Workload};
 use engine::{Answer, Lot, LotStage, Outcome, Refusal, Reply, Settling, Sink, Step, Tender};
 
@@ -163,4 +165,36 @@ fn the_row_of_log_append_is_measured() {
     let entries: Vec<_> = recovered.entries().map(|entry| entry.expect("an entry is read")).collect();
     assert_eq!(entries.len() as u64, recovered.last[1].index);
     assert!(entries.len() >= 20);
+}
+
+#[test]
+fn embedded_stores_take_what_the_log_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sub = |name: &str| {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).expect("made");
+        place
+    };
+    let one = stores::one_at_a_time(&sub("one"), 10).expect("measured");
+    assert!(one.0.len() == 4 && one.0.iter().all(|(_, histogram)| histogram.len() == 10));
+    assert_eq!(one.ratios().len(), 3);
+    let many = stores::many_at_once(&sub("many"), 1, std::time::Duration::from_millis(50)).expect("measured");
+    assert!(many.len() == 4 && many.iter().all(|side| side.per_s > 0.0));
+}
+
+#[test]
+fn redis_takes_bids_that_beat_the_best() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(redis) = Redis::start(folder.path()).expect("started") else {
+        println!("skipped: redis (redis-server is not installed)");
+        return;
+    };
+    let mut bidder = redis.bidder().expect("connected");
+    for _ in 0..20 {
+        assert!(bidder.bid().expect("taken") > 0);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let time = std::time::Duration::from_millis(50);
+    let (taken, _, latency) = runtime.block_on(redis.closed(4, time)).expect("measured");
+    assert!(taken >= 4 && latency.len() == taken);
 }

@@ -11,6 +11,7 @@ use bench::log_append;
 use bench::machine::Machine;
 use bench::plot::{Series, chart};
 use bench::socket::{self, ManyInFlight, OneInFlight};
+use bench::stores::{self, Many, OneAtATime};
 use bench::{apply, codec, server};
 use clap::Parser;
 use hdrhistogram::Histogram;
@@ -40,6 +41,8 @@ struct Size {
     apply_lots: Vec<usize>,
     codec_times: usize,
     appends: (usize, usize),
+    stores: usize,
+    group: (usize, Duration),
     one: usize,
     many: (usize, Duration),
 }
@@ -53,6 +56,8 @@ impl Size {
                 apply_lots: vec![1, 1_000],
                 codec_times: 200,
                 appends: (3, 20),
+                stores: 40,
+                group: (1, Duration::from_millis(200)),
                 one: 500,
                 many: (2, Duration::from_millis(500)),
             }
@@ -63,6 +68,8 @@ impl Size {
                 apply_lots: apply::LOTS.to_vec(),
                 codec_times: 5_000,
                 appends: (40, 100),
+                stores: 2_000,
+                group: (4, Duration::from_secs(2)),
                 one: 8_000,
                 many: (6, Duration::from_secs(4)),
             }
@@ -77,6 +84,8 @@ struct Results {
     apply: Vec<apply::Row>,
     codec: Vec<codec::Row>,
     append: log_append::Row,
+    stores: OneAtATime,
+    group: Vec<Many>,
     one: OneInFlight,
     many: ManyInFlight,
 }
@@ -96,7 +105,7 @@ fn main() -> Result<()> {
     let record = socket::record_bytes(1, &sealer)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
-    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 4);
+    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 6);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").context("the template")?);
     let begin = |row: &str| {
         bar.set_message(row.to_owned());
@@ -117,6 +126,12 @@ fn main() -> Result<()> {
     begin("log append");
     let append = log_append::measure(&place("append")?, size.appends.0, size.appends.1)?;
     bar.inc(1);
+    begin("embedded stores, 1 at a time");
+    let stores = stores::one_at_a_time(&place("stores")?, size.stores)?;
+    bar.inc(1);
+    begin("embedded stores, 64 writers");
+    let group = stores::many_at_once(&place("group")?, size.group.0, size.group.1)?;
+    bar.inc(1);
     begin("socket, 1 in flight");
     let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one, record))?;
     bar.inc(1);
@@ -126,7 +141,7 @@ fn main() -> Result<()> {
     bar.finish_and_clear();
 
     let machine = Machine::here(folder.path());
-    let results = Results { machine, quick: options.quick, apply: rows, codec, append, one, many };
+    let results = Results { machine, quick: options.quick, apply: rows, codec, append, stores, group, one, many };
     let beside = options.out.parent().unwrap_or(Path::new(".")).join("plots");
     fs::create_dir_all(&beside)?;
     plots(&results, &beside)?;
@@ -179,7 +194,7 @@ fn verdict(reached: bool) -> &'static str {
 }
 
 fn page(results: &Results) -> Result<String> {
-    let Results { machine, apply, codec, append, one, many, .. } = results;
+    let Results { machine, apply, codec, append, stores, group, one, many, .. } = results;
     let mut text = String::from("# Results\n\nWritten by `cargo xtask bench`; edited by nobody.\n");
     if results.quick {
         text.push_str("**A quick run: it shows that everything works, its numbers mean little.**\n");
@@ -213,6 +228,18 @@ fn page(results: &Results) -> Result<String> {
         "| socket bid, 1 in flight, ≤ 1.5 × (trip + raw flush) | {ratio:.2} × | {} |",
         verdict(ratio <= 1.5)
     )?;
+    if let Some(ratio) = one.redis_ratio() {
+        let reached = verdict(ratio <= 0.8);
+        writeln!(
+            text,
+            "| socket bid, 1 in flight, ≤ 0.8 × Redis (script, every write flushed) | {ratio:.2} × | {reached} |"
+        )?;
+    }
+    if let Some(redis) = many.redis_per_s {
+        let ratio = many.bids_per_s / redis;
+        let reached = verdict(ratio >= 3.0);
+        writeln!(text, "| 64 in flight, ≥ 3 × Redis bids/s | {ratio:.2} × | {reached} |")?;
+    }
     let share = many.flushes_per_s / many.raw_flushes_per_s;
     writeln!(
         text,
@@ -225,6 +252,7 @@ fn page(results: &Results) -> Result<String> {
     apply_section(&mut text, apply)?;
     codec_section(&mut text, codec)?;
     append_section(&mut text, append)?;
+    stores_section(&mut text, stores, group)?;
     socket_section(&mut text, one, many)?;
     text.push_str(NOT_MEASURED);
     Ok(text)
@@ -297,6 +325,29 @@ fn append_section(text: &mut String, row: &log_append::Row) -> Result<()> {
     quantiles(text, &row.lines())
 }
 
+fn stores_section(text: &mut String, one: &OneAtATime, many: &[Many]) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Embedded stores\n\nThe same bytes into redb (`Durability::Immediate`), fjall (`PersistMode::SyncData`) and \
+         okaywal, sides in turns append by append ([stores.rs](src/stores.rs)); ours encodes the bid as well.\n"
+    )?;
+    let rows: Vec<_> = one.0.iter().map(|(name, histogram)| (*name, histogram)).collect();
+    quantiles(text, &rows)?;
+    let ratios: Vec<_> = one.ratios().iter().map(|(name, ratio)| format!("{name} {ratio:.2} ×")).collect();
+    writeln!(
+        text,
+        "\nTime of an append beside ours: {}.\n\n{} threads, each with one record in flight:\n\n\
+         | | durable records/s | ours ÷ theirs |\n|---|---|---|",
+        ratios.join(", "),
+        stores::WRITERS
+    )?;
+    let ours = many.first().map_or(0.0, |many| many.per_s);
+    for side in many {
+        writeln!(text, "| {} | {:.0} | {:.1} × |", side.name, side.per_s, ours / side.per_s)?;
+    }
+    Ok(())
+}
+
 fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> Result<()> {
     writeln!(
         text,
@@ -305,27 +356,34 @@ fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> 
          one by one.\n\n\
          ![latency by odds](plots/socket.svg)\n"
     )?;
-    quantiles(
-        text,
-        &[
-            ("bid, 1 in flight", &one.bid),
-            ("loopback trip", &one.trip),
-            ("raw flush", &one.flush),
-            ("bid, 64 in flight", &many.latency),
-        ],
-    )?;
+    let mut rows = vec![
+        ("bid, 1 in flight", &one.bid),
+        ("loopback trip", &one.trip),
+        ("raw flush", &one.flush),
+        ("bid, 64 in flight", &many.latency),
+    ];
+    let redis =
+        one.redis.as_ref().map(|(version, histogram)| (format!("Redis {version}, 1 in flight"), histogram));
+    if let Some((name, histogram)) = &redis {
+        rows.insert(3, (name, histogram));
+    }
+    quantiles(text, &rows)?;
+    if redis.is_none() {
+        writeln!(text, "\nSkipped: Redis (`redis-server` is not installed on this machine).")?;
+    }
     writeln!(
         text,
         "\n| {} in flight | |\n|---|---|\n| accepted bids/s | {:.0} |\n| bids a flush | {:.1} |\n| flushes/s | {:.0} |\n\
          | raw flushes/s of as many bytes | {:.0} |\n| share of the raw flush rate | {:.0} % |\n\
-         | processor time of the server a bid | {:.0} µs |",
+         | processor time of the server a bid | {:.0} µs |\n| Redis, as many in flight, bids/s | {} |",
         many.in_flight,
         many.bids_per_s,
         many.bids_per_flush,
         many.flushes_per_s,
         many.raw_flushes_per_s,
         many.flushes_per_s / many.raw_flushes_per_s * 100.0,
-        many.server_cpu_us
+        many.server_cpu_us,
+        many.redis_per_s.map_or("skipped".into(), |per_s| format!("{per_s:.0}"))
     )?;
     Ok(())
 }
@@ -333,7 +391,7 @@ fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> 
 const NOT_MEASURED: &str = "
 ## Not measured yet
 
-Rows beside other systems (Redis, MariaDB, etcd, embedded stores, other order books), open loop at fixed rates, three
+Rows beside MariaDB, etcd and other order books, open loop at fixed rates, three
 nodes, fan-out, memory, replay and restart, many closes at once. `loadgen open` sends at a fixed rate against any
 running server; raw histograms of this page lie beside the plots.
 ";
