@@ -366,7 +366,7 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 /// All settings of visibility; what a format does not know is refused, and left out.
-fn visibilities() -> Vec<Value> {
+pub fn visibilities() -> Vec<Value> {
     let mut all = Vec::new();
     for lead in ["always", "after_own_bid", "never"] {
         for bits in 0..32u8 {

@@ -1,5 +1,6 @@
 //! Tests of the live feed: windows and renderings by themselves, then the protocol and the streams over real sockets.
 
+mod formats;
 mod leaks;
 mod market;
 mod roots;

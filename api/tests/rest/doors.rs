@@ -173,7 +173,16 @@ async fn what_nobody_else_sees_is_pushed_to_its_own_sockets_only() {
         socket.pushes.clear();
         sockets.push(socket);
     }
+    let tags = async |client: &Account| {
+        let (lot, tender) = (client.get(&ids.lot("")).await, client.get(&ids.tender("")).await);
+        (lot.header("etag").to_owned(), lot.body, tender.header("etag").to_owned(), tender.body)
+    };
+    let (before, own) = ([tags(&two).await, tags(&buyer).await], tags(&one).await);
     let placed = one.post(&ids.lot("/bids"), &json!({ "price": "613.37" })).await.expect(201);
+    assert_eq!([tags(&two).await, tags(&buyer).await], before, "neither lot nor tender has changed for others");
+    assert_ne!(tags(&one).await.0, own.0, "the own part has");
+    let known = [("if-none-match", before[0].0.as_str())];
+    assert_eq!(two.request(Method::GET, &ids.lot(""), None, &known).await.status, 304);
     assert_eq!(placed["seq"], 2, "the step at which the lot stands");
     for socket in &mut sockets[..2] {
         let you = socket.push("you", |_| true).await;
