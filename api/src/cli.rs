@@ -23,6 +23,7 @@ use crate::config::{Config, ConfigError, SETTINGS, Values};
                   reversetender demo                        a practice tender with robot bidders, in the browser\n  \
                   reversetender --data /var/lib/rt --listen 0.0.0.0:8000\n  \
                   reversetender simulate rehearsal.jsonl    run a scenario in virtual time\n  \
+                  reversetender audit verify tender.json    check what GET …/audit gave\n  \
                   reversetender config check --config /etc/rt.toml"
 )]
 pub struct Cli {
@@ -49,9 +50,41 @@ pub enum Command {
     /// Look at the log in the data directory; needs no keys and changes nothing.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Check an export or a receipt of the audit, without a server.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// What can be done with what the audit gave.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Check an answer of GET …/audit or GET …/receipt that was saved to a file: that every command gives its leaf hash,
+    /// that the chain has no gap, that every leaf is in a signed root and every root has grown out of the one before, and
+    /// that the engine, given the commands, decides the same. Names the first thing that does not hold.
+    #[command(
+        after_help = "Exit status 0: everything holds; 1: something does not, named by its place in the file, with what was\n\
+                      expected and what is there; 2: the file cannot be read, or is no export or receipt.\n\n\
+                      What a file says of itself proves that it was not changed by somebody without the key. Whoever has the\n\
+                      key can make another one; that shows when a root that was kept elsewhere is compared:\n  \
+                      feedcat … | grep '\"p\":\"checkpoint\"' >> kept.jsonl      while the tender runs\n  \
+                      reversetender audit verify tender.json --key KEY --checkpoints kept.jsonl\n\
+                      A root between two of the export: save GET …/audit?sizes=SIZE instead."
+    )]
+    Verify {
+        /// The saved answer.
+        file: PathBuf,
+        /// The public key that must have signed: 64 hexadecimal digits, or `x` of the key `audit-…` in
+        /// /.well-known/jwks.json. Take it from elsewhere than the file.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Roots that were kept elsewhere, as the feed pushed them (`checkpoint`), one a line. Can be given more than
+        /// once.
+        #[arg(long, value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
+    },
 }
 
 /// What can be done with a log.

@@ -1,6 +1,7 @@
 //! The parts of the `reversetender` program: the edge around the engine.
 
 pub mod admin;
+pub mod audit;
 pub mod body;
 pub mod cli;
 pub mod config;

@@ -2,10 +2,11 @@
 //! Exit status 0: done; 1: it could not be done; 2: what was asked for is wrong.
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use api::cli::{Cli, Command, ConfigCommand, LogCommand};
+use api::audit::command::{self as audit, Outcome};
+use api::cli::{AuditCommand, Cli, Command, ConfigCommand, LogCommand};
 use api::config::Config;
 use api::server::Server;
 use api::simulate::SimulateError;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         Command::Demo => serve(&config, true),
         Command::Simulate { file } => Ok(rehearse(&file)),
         Command::Log(command) => look(&config, &command),
+        Command::Audit(AuditCommand::Verify { file, key, checkpoints }) => {
+            verify(&file, key.as_deref(), &checkpoints)
+        }
         Command::Config(ConfigCommand::Check) => {
             print!("{}", config.describe());
             Ok(ExitCode::SUCCESS)
@@ -123,6 +127,25 @@ fn look(config: &Config, command: &LogCommand) -> anyhow::Result<ExitCode> {
     };
     out.flush()?;
     Ok(ExitCode::from(soundness as u8))
+}
+
+/// Checks an export or a receipt.
+fn verify(file: &Path, key: Option<&str>, kept: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    match audit::run(file, key, kept) {
+        Ok(Outcome::Holds(verified)) => {
+            let mut out = std::io::stdout().lock();
+            audit::tell(&verified, key.is_some(), &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Outcome::Broken(wrong)) => {
+            eprintln!("does not hold: {}: {wrong}", file.display());
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            Ok(ExitCode::from(WRONG))
+        }
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -12,6 +12,9 @@ use engine::{
 };
 use persistence::merkle::is_consistent;
 
+/// Last entry, size and root of each shard's tree.
+type Roots = Vec<(u64, u64, [u8; 32])>;
+
 const BUYER: OrganisationId = OrganisationId(1 << 64);
 const SUPPLIERS: [OrganisationId; 3] = [OrganisationId(2 << 64), OrganisationId(3 << 64), OrganisationId(4 << 64)];
 
@@ -183,7 +186,7 @@ async fn a_restart_gives_every_answer_and_the_same_state() {
 async fn a_restart_goes_on_with_the_same_trees() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut options = options(dir.path());
-    let mut before: Option<(Vec<(u64, u64, [u8; 32])>, u64)> = None;
+    let mut before: Option<(Roots, u64)> = None;
     let mut tender = TenderId::new(7 << 32);
     for round in 0..4u128 {
         let node = start(&options);

@@ -263,7 +263,8 @@ impl View {
         self.engine(tender, |engine| engine.recorded(scoped))
     }
 
-    fn engine<R>(&self, tender: TenderId, look: impl FnOnce(&Engine) -> Option<R>) -> Option<R> {
+    /// Looks at the engine of the shard that holds `tender`.
+    pub fn engine<R>(&self, tender: TenderId, look: impl FnOnce(&Engine) -> Option<R>) -> Option<R> {
         let shard = self.views.shard(tender_shard(tender, self.views.tender_shards()));
         match &shard.machine {
             Machine::Tenders(engine) => look(engine),

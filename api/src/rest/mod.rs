@@ -9,6 +9,7 @@ pub mod serve;
 pub mod tokens;
 
 mod accounts;
+mod audit;
 mod call;
 mod lists;
 mod lots;
@@ -322,6 +323,7 @@ async fn answer(
         Op::Bidders | Op::Admit | Op::Disqualify | Op::Join => tenders::answer(call).await,
         Op::Lot | Op::PlaceBid | Op::Bids | Op::Void | Op::Events | Op::Result => lots::answer(call).await,
         Op::Accept | Op::SetAutoBid | Op::DropAutoBid => lots::answer(call).await,
+        Op::Receipt | Op::Audit => audit::answer(call).await,
         Op::Award | Op::RejectAward => lots::answer(call).await,
         Op::Time => Ok(call.ok(&serde_json::json!({ "now": time_text(app.node.now()) }))),
         Op::Rules => Ok(call.ok(&crate::rest::schema::rules())),

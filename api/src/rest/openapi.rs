@@ -97,6 +97,8 @@ fn components() -> ComponentsBuilder {
     add::<schema::Voided>(&mut schemas);
     add::<schema::Award>(&mut schemas);
     add::<schema::Events>(&mut schemas);
+    add::<schema::Receipt>(&mut schemas);
+    add::<schema::AuditExport>(&mut schemas);
     add::<schema::Time>(&mut schemas);
     add::<schema::Rules>(&mut schemas);
     add::<schema::RuleTemplates>(&mut schemas);

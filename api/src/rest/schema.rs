@@ -347,6 +347,53 @@ pub struct Events {
     pub snap: Option<crate::render::SnapBody>,
 }
 
+/// Commands of a tender with proofs and signed roots; `reversetender audit verify` checks it offline.
+#[derive(Serialize, ToSchema)]
+pub struct AuditExport {
+    /// The format and its version.
+    pub format: String,
+    /// What the node says: for whom it is, the tender, the key, the two ends of the chain, interruptions, the decisions
+    /// and results.
+    #[schema(value_type = Object)]
+    pub claims: Value,
+    /// The signature over the claims.
+    pub sig: String,
+    /// Signed roots, the smallest tree first, each proved to have grown out of the one before.
+    #[schema(value_type = Vec<Object>)]
+    pub checkpoints: Vec<Value>,
+    /// The commands, oldest first.
+    #[schema(value_type = Vec<Object>)]
+    pub commands: Vec<Value>,
+}
+
+/// A bid as the log has it.
+#[derive(Serialize, ToSchema)]
+pub struct Receipt {
+    /// The bid.
+    pub bid: IdText,
+    /// The lot.
+    pub lot: IdText,
+    /// What became of it.
+    pub status: crate::render::BidStatus,
+    /// The step at which it stood, or at which the lot stood when it was refused.
+    pub seq: u64,
+    /// The leader's stamp.
+    pub at: TimeText,
+    /// Its leaf hash.
+    pub leaf: String,
+    /// Place of the leaf in the shard's tree, from 0.
+    pub leaf_index: u64,
+    /// Head of the tender's chain behind it.
+    pub head: String,
+    /// The newest signed root; null until one covers the bid.
+    #[schema(value_type = Option<Object>)]
+    pub checkpoint: Option<Value>,
+    /// That the leaf is in the tree of that root.
+    pub proof: Option<Vec<String>>,
+    /// The same as a signed document; `reversetender audit verify` checks it offline.
+    pub audit: AuditExport,
+}
+
 /// The leader's time.
 #[derive(Serialize, ToSchema)]
 pub struct Time {
