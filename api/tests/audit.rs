@@ -43,8 +43,12 @@ struct Market {
     ids: Ids,
 }
 
-/// A tender with one lot of two seconds, in which three bids were taken and one was refused.
+/// A tender with one lot of two seconds and two bidders.
 async fn market(rules: &Value) -> Market {
+    market_with(rules, false).await
+}
+
+async fn market_with(rules: &Value, anonymous: bool) -> Market {
     let server = TestServer::start().await;
     let buyer = sign_up(&server, "buyer").await;
     let bidders = [sign_up(&server, "supplier").await, sign_up(&server, "supplier").await];
@@ -53,6 +57,7 @@ async fn market(rules: &Value) -> Market {
         body["lots"][0]["rules"][name] = value.clone();
     }
     body["lots"][0]["rules"]["duration_s"] = 2.into();
+    body["anonymous_to_buyer"] = anonymous.into();
     let ids = open_tender(&buyer, &body, &[&bidders[0], &bidders[1]]).await;
     Market { server, buyer, bidders, ids }
 }
@@ -70,7 +75,7 @@ impl Market {
     }
 }
 
-/// A closed English tender, its export for the buyer and the root that the feed pushed at its close.
+/// A closed English tender in which three bids were taken and one was refused, its export for the buyer and the root that the feed pushed at its close.
 async fn closed_english() -> (Market, Value, Value) {
     let market = market(&json!({})).await;
     let [a, b] = &market.bidders;
@@ -206,6 +211,30 @@ async fn sealed_prices_open_and_limits_never_do() {
         assert!(!export.to_string().contains("812.34") && !export.to_string().contains("523d010000000000"));
     }
     english.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anonymous_tender_is_told_when_its_buyer_may_know_who_is_who() {
+    let market = market_with(&json!({}), true).await;
+    let [a, b] = &market.bidders;
+    bid(a, &market.ids, "900.00").await.expect(201);
+    bid(b, &market.ids, "890.00").await.expect(201);
+    market.closed().await;
+    // Its numbers were drawn with the salt of the start, which is a command of its own.
+    let verified = check(&market.export(&market.buyer).await).expect("it holds");
+    assert_eq!(verified.replayed, Replayed::Same { lots: 1, decisions: 2 });
+
+    let mut body = tender_body();
+    body["anonymous_to_buyer"] = true.into();
+    let ids = support::create_tender(&market.buyer, &body).await;
+    market.buyer.post(&ids.tender("/bidders"), &json!({ "organisation": a.organisation })).await.expect(201);
+    market.buyer.post(&ids.tender("/publish"), &json!({})).await.expect(200);
+    bid(a, &ids, "900.00").await.refused(409, "lot_not_open");
+    market.buyer.post(&ids.tender("/cancel"), &json!({ "reason": "no need" })).await.expect(200);
+    market.buyer.get(&ids.tender("/audit")).await.refused(409, "wrong_stage");
+    let own = a.get(&ids.tender("/audit")).await.expect(200);
+    assert_eq!(check(&own).expect("it holds").claims.commands, 1);
+    market.server.stop().await;
 }
 
 fn outside(push: &Value) -> Outside {

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Command, LogTime, RequestId, Secret};
 
@@ -24,6 +25,8 @@ pub const AUDIT_VERSION: u32 = 1;
 pub(crate) const NOWHERE: u64 = 0;
 /// What is buffered is written when it is larger.
 const BUFFER_BYTES: usize = 64 << 10;
+/// So much is kept while the disk is full: the log takes nothing then, so little comes.
+const FULL_BYTES_MAX: usize = 64 << 20;
 
 // Head of each file, little-endian: 0 magic | 8 version u32 | 12 crc32c u32 | 16 cluster u128 | 32 history u128 |
 // 48 shard u16 | 50 zero
@@ -230,6 +233,8 @@ pub(crate) struct AuditFiles {
     roots: Growing,
     /// The first error of a write; nothing is written behind it.
     failed: Option<io::Error>,
+    /// A sync failed: what a later one says is worth nothing.
+    unsynced: Arc<AtomicBool>,
 }
 
 impl AuditFiles {
@@ -244,6 +249,7 @@ impl AuditFiles {
             journal: Growing::open(place, shard, "journal", JOURNAL_MAGIC)?,
             roots,
             failed: None,
+            unsynced: Arc::default(),
         })
     }
 
@@ -358,6 +364,11 @@ impl AuditFiles {
             let flushed =
                 [&mut self.nodes, &mut self.journal, &mut self.roots].into_iter().try_for_each(Growing::flush);
             if let Err(error) = flushed {
+                // What could not be written is written again at the same place when there is room.
+                let held = self.nodes.buffer.len() + self.journal.buffer.len() + self.roots.buffer.len();
+                if error.kind() == io::ErrorKind::StorageFull && held <= FULL_BYTES_MAX {
+                    return Err(error);
+                }
                 self.fail(error);
             }
         }
@@ -378,6 +389,7 @@ impl AuditFiles {
             shard: self.shard,
             sealer: self.sealer.clone(),
             size,
+            unsynced: Arc::clone(&self.unsynced),
             nodes: share(&self.nodes),
             journal: share(&self.journal),
             roots: share(&self.roots),
@@ -434,6 +446,7 @@ pub struct AuditReader {
     shard: u16,
     sealer: Sealer,
     size: u64,
+    unsynced: Arc<AtomicBool>,
     nodes: Shared,
     journal: Shared,
     roots: Shared,
@@ -458,9 +471,17 @@ impl AuditReader {
     /// Makes everything durable that it reads.
     ///
     /// # Errors
-    /// A sync failed: nothing may count on the files.
+    /// A sync failed, now or before: nothing may count on the files until the next start.
     pub fn sync(&self) -> io::Result<()> {
-        [&self.nodes, &self.journal, &self.roots].into_iter().try_for_each(|shared| shared.file.sync_data())
+        if self.unsynced.load(Ordering::Acquire) {
+            return Err(io::Error::other("a sync of the audit failed before; it is made good by the next start"));
+        }
+        let synced =
+            [&self.nodes, &self.journal, &self.roots].into_iter().try_for_each(|shared| shared.file.sync_data());
+        if synced.is_err() {
+            self.unsynced.store(true, Ordering::Release);
+        }
+        synced
     }
 
     /// The root of the first `size` leaves.

@@ -282,6 +282,41 @@ fn damage_is_told_and_never_proved() {
     assert!(matches!(other, Err(AuditError::Damaged { .. })));
 }
 
+/// While the disk is full nothing is lost: heads and roots go on, files follow when there is room.
+#[test]
+fn a_full_disk_is_waited_for() {
+    let disk = FaultyDisk::new();
+    let (_log, recovered) = open(&disk).expect("opened");
+    let mut audit = AuditShard::open(&place(&disk, &recovered), 1, vec![], vec![]).expect("opened");
+    let entries = entries(90);
+    feed(&mut audit, &entries[..30]);
+    audit.reader().expect("written");
+    disk.plan(|faults| faults.capacity = Some(0));
+    feed(&mut audit, &entries[30..60]);
+    let error = audit.sync().err().expect("full");
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    feed(&mut audit, &entries[60..]);
+    assert!(audit.reader().is_err());
+    disk.plan(|faults| faults.capacity = None);
+    let checkpoint = signer(&recovered).checkpoint(EPOCH, 1, audit.size(), audit.root(), LogTime(5));
+    audit.sync().expect("written").sync().expect("synced");
+    let mut reader = audit.reader().expect("written");
+    check(&mut reader, &audit, &entries, &checkpoint);
+}
+
+#[test]
+fn a_sync_that_failed_is_final() {
+    let disk = FaultyDisk::new();
+    let (_log, recovered) = open(&disk).expect("opened");
+    let mut audit = AuditShard::open(&place(&disk, &recovered), 1, vec![], vec![]).expect("opened");
+    feed(&mut audit, &entries(10));
+    let reader = audit.sync().expect("written");
+    disk.plan(|faults| faults.fail_sync = Some(faults.syncs + 2));
+    assert!(reader.sync().is_err());
+    assert!(reader.sync().is_err(), "a later sync is not believed");
+    assert!(audit.sync().expect("written").sync().is_err());
+}
+
 #[test]
 fn an_audit_of_another_log_is_refused() {
     let disk = FaultyDisk::new();

@@ -23,6 +23,9 @@
 //!   of others the number is told with `board` only.
 //! - `hb` names the last `seq` that was sent of each lot: a higher one than yours means that a frame was lost; send
 //!   `sub` with your position on the same socket.
+//! - `checkpoint` is the signed root of the shard that holds one of your lots: `{size, root, at, sig, shard, epoch, kid}`,
+//!   every ten seconds and when a lot has ended. Keep them: `reversetender audit verify --checkpoints` holds an export
+//!   against them. What is signed is in `persistence/docs/audit.md`.
 //! - `id` must grow; an `id` that does not is answered `malformed`. A frame that is no request at all ends the socket
 //!   with 4000, because there is nothing to answer.
 //! - Times are RFC 3339 texts everywhere, `t1` and `t2` of `time` too; `t0` comes back as it was sent.

@@ -78,6 +78,10 @@ async fn export(call: Call<'_>) -> Answered {
         if tender.lots().iter().any(|lot| runs(lot.stage)) {
             return Some(Err(Refusal::WrongStage));
         }
+        // Who is who stays hidden for ever when an anonymous tender never opened, and every command says whose it is.
+        if tender.spec().anonymous_to_buyer && !tender.shows_names() {
+            return Some(Err(Refusal::WrongStage));
+        }
         let (lots, open) = lots_of(tender);
         Some(Ok((ReaderWord::Buyer, Told { index, at, lots, open, decision: None })))
     });
