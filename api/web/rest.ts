@@ -98,6 +98,7 @@ export interface Tender {
   lot_mode: string;
   stagger_s: number;
   serial_gap_s: number;
+  anonymous_to_buyer: boolean;
   /** The buyer's organisation. */
   buyer: string;
   /** The reader's own place among the bidders, if it has one. */

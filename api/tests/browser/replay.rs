@@ -30,8 +30,18 @@ pub async fn check(buyer: &Client, tender: &str, limits: &[Limit<'_>], folder: &
     let bidders = buyer.get(&format!("{path}/bidders")).await.expect(200);
 
     let mut lines = vec![line(&body["created_at"], "create_tender", json!({ "body": scenario(&body) }))];
-    for bidder in 1..=bidders["items"].as_array().map_or(0, Vec::len) as u64 {
-        lines.push(line(&body["created_at"], "admit", json!({ "bidder": alias(bidder), "body": {} })));
+    let mut admitted: Vec<&Value> = bidders["items"].as_array().expect("a list").iter().collect();
+    admitted.sort_by_key(|bidder| bidder["number"].as_u64());
+    for bidder in admitted {
+        let adjustments: Vec<Value> = bidder["adjustments"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| json!({ "lot": "L1", "factor": one["factor"], "addend": one["addend"] }))
+            .collect();
+        let name = alias(bidder["number"].as_u64().expect("a number"));
+        let admit = json!({ "bidder": name, "body": { "adjustments": adjustments } });
+        lines.push(line(&body["created_at"], "admit", admit));
     }
     lines.push(line(&body["created_at"], "publish", json!({})));
     let mut acts: Vec<Value> = limits

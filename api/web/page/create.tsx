@@ -223,6 +223,7 @@ function head(form: FormData, errors: Errors): Record<string, unknown> {
     currency: text("currency"),
     access: text("access"),
     public: form.get("public") !== null,
+    anonymous_to_buyer: form.get("anonymous_to_buyer") !== null,
     opens_at: opensAt,
     terms: text("terms") === "" ? null : text("terms"),
     lot_mode: text("lot_mode") || "parallel",
@@ -329,6 +330,9 @@ function Form(props: { table: Table; templates: RuleTemplate[]; draft?: Tender }
             <Choice legend={t.create.who} name="access" chosen={draft?.access ?? "invited"} options={[["invited", t.create.invited], ["open", t.create.open]]} />
             <label class="check">
               <input type="checkbox" name="public" defaultChecked={draft?.public ?? false} /> {t.create.publicTender}
+            </label>
+            <label class="check">
+              <input type="checkbox" name="anonymous_to_buyer" defaultChecked={draft?.anonymous_to_buyer ?? false} /> {t.create.anonymous}
             </label>
           </div>
           <div>

@@ -69,11 +69,6 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
               <th scope="col" class="figure">
                 {t.lot.boardPrice}
               </th>
-              {scored && (
-                <th scope="col" class="figure">
-                  {t.lot.boardEffective}
-                </th>
-              )}
               {owner && state.stage === "closed" && <th />}
             </tr>
           </thead>
@@ -89,8 +84,10 @@ export function Decision(props: { view: LotView; state: LotState; owner: boolean
                   {row.rejected === true && <span class="badge">{t.decide.rejected}</span>}
                   {state.stage === "awarded" && row.bidder === winner && <span class="badge good">{t.stage["awarded"]}</span>}
                 </td>
-                <td class="figure">{row.price === undefined ? "–" : price(row.price)}</td>
-                {scored && <td class="figure">{row.effective === undefined ? "–" : price(row.effective)}</td>}
+                <td class="figure">
+                  {row.price === undefined ? "–" : price(row.price)}
+                  {scored && row.effective !== undefined && <span class="soft block effective">{t.lot.ranksAs(price(row.effective))}</span>}
+                </td>
                 {owner && state.stage === "closed" && (
                   <td class="row end">
                     {row.rejected !== true && row.bidder !== undefined && (

@@ -9,7 +9,7 @@ import { Stage, Trouble, useTitle } from "./parts.tsx";
 
 function Card(props: { tender: Tender }) {
   const { tender } = props;
-  const when = tender.opens_at === null ? null : t.tender.opensAt(day(tender.opens_at));
+  const when = tender.opens_at === null ? null : (tender.stage === "draft" || tender.stage === "published" ? t.tender.opensAt : t.tender.openedAt)(day(tender.opens_at));
   return (
     <li>
       <a class="card tender-card" href={`/tenders/${tender.id}`}>

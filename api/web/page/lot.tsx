@@ -246,7 +246,13 @@ function WatchTiles(props: { state: LotState; owner: boolean; rules: Rules | und
   return (
     <>
       <LeadTile state={state} rules={rules} owner={owner} />
-      <CeilingTile state={state} />
+      {rules?.japanese == null ? (
+        <CeilingTile state={state} />
+      ) : (
+        <Tile part="start" label={t.act.firstLevel}>
+          {price(rules.japanese.start)}
+        </Tile>
+      )}
       {count}
     </>
   );
@@ -255,6 +261,8 @@ function WatchTiles(props: { state: LotState; owner: boolean; rules: Rules | und
 function Board(props: { state: LotState; who: (number: number) => string }) {
   const { state, who } = props;
   if (state.board === undefined || ENDED.has(state.stage)) return null;
+  // Whoever accepts a dutch step ends the lot: nothing ever stands in a running one.
+  if (state.format === "dutch") return null;
   const sealed = state.format === "sealed";
   // A scored price is shown beside the price where one differs.
   const scored = state.board.some((row) => row.effective !== undefined && compare(row.effective, row.price) !== 0);
@@ -273,11 +281,6 @@ function Board(props: { state: LotState; who: (number: number) => string }) {
               <th scope="col" class="figure">
                 {t.lot.boardPrice}
               </th>
-              {scored && (
-                <th scope="col" class="figure">
-                  {t.lot.boardEffective}
-                </th>
-              )}
             </tr>
           </thead>
           <tbody>
@@ -285,8 +288,10 @@ function Board(props: { state: LotState; who: (number: number) => string }) {
               <tr key={row.bidder}>
                 <td>{row.rank}</td>
                 <td>{who(row.bidder)}</td>
-                <td class="figure">{price(row.price)}</td>
-                {scored && <td class="figure">{price(row.effective ?? row.price)}</td>}
+                <td class="figure">
+                  {price(row.price)}
+                  {scored && row.effective !== undefined && <span class="soft block effective">{t.lot.ranksAs(price(row.effective))}</span>}
+                </td>
               </tr>
             ))}
           </tbody>
@@ -473,7 +478,7 @@ export function LotPage(props: { id: string }) {
           <section class="card">
             <h2>{state.format === "dutch" || state.format === "japanese" ? t.lot.chartPrice : t.lot.chart}</h2>
             {chartless ? <p class="soft">{t.lot.boardSealed}</p> : <Chart view={view} />}
-            {view.you !== undefined && state.bidder_count !== undefined && !chartless && state.format !== "dutch" && <p class="soft">{t.lot.bidding(state.bidder_count)}</p>}
+            {view.you !== undefined && state.bidder_count !== undefined && !chartless && state.format !== "dutch" && state.stage !== "pending" && <p class="soft">{t.lot.bidding(state.bidder_count)}</p>}
           </section>
           <Events view={view} state={state} who={who} />
         </div>

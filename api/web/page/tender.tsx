@@ -131,7 +131,7 @@ function Suppliers(props: { tender: Tender; bidders: Bidder[]; reload: () => Pro
                 <li class="row between" key={organisation.id}>
                   <span>{organisation.name}</span>
                   {inside.has(organisation.id) ? (
-                    <span class="soft">{t.tender.admitted}</span>
+                    <span class="soft">{t.tender.onTheList}</span>
                   ) : (
                     <button type="button" onClick={() => void admit(organisation)} data-admit={organisation.name}>
                       {t.tender.admitOne}
