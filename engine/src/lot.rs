@@ -11,7 +11,8 @@ use crate::live::{ALL_SHOWN, Live, Phase};
 use crate::tender::permuted;
 use crate::{
     Answer, Bidder, BidderNumber, BidderStatus, Changed, Decision, Event, ExtendReason, Format, LogTime,
-    LotAnswer, LotId, LotStage, MaxNext, Outcome, Price, Ranks, Refusal, Refused, RequestId, Rules, english,
+    LotAnswer, LotId, LotStage, MaxNext, Outcome, Prebid, Price, Ranks, Refusal, Refused, RequestId, Rules,
+    english,
 };
 
 /// What is auctioned and awarded as one thing.
@@ -208,6 +209,17 @@ impl Lot {
         }
         for index in 0..self.history.len() {
             self.history.get_mut(index).renumber(moves);
+        }
+    }
+
+    /// Whether something may happen in it now that nobody else may know of, not even that it happened: sealed bids,
+    /// pre-bids, bids inside a turn, limits. Counts of commands are then not to be told.
+    pub fn is_veiled(&self) -> bool {
+        let secretive = matches!(self.rules.format, Format::Sealed | Format::Rounds) || self.rules.limits;
+        match self.stage {
+            LotStage::Pending => secretive || self.rules.prebid != Prebid::None,
+            LotStage::Open | LotStage::Paused => secretive,
+            _ => false,
         }
     }
 

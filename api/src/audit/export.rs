@@ -90,6 +90,17 @@ pub struct Export {
 }
 
 impl Export {
+    /// The first signed root whose tree holds the last command that the document is about.
+    ///
+    /// # Errors
+    /// A file of the audit is damaged.
+    pub fn covering(asked: &Asked, told: &Told, sealed: &mut Sealed) -> Result<Option<Checkpoint>, AuditError> {
+        let Sealed { chain, reader, .. } = sealed;
+        let Some(last) = places(asked, told, chain, reader)?.pop() else { return Ok(None) };
+        let leaf = reader.record(last)?.header.leaf;
+        reader.covering(leaf)
+    }
+
     /// Collects what is to be written, and signs the claims. Nothing when the bid of a receipt is not there.
     ///
     /// # Errors
@@ -101,10 +112,7 @@ impl Export {
         signer: &AuditSigner,
     ) -> Result<Option<Self>, AuditError> {
         let Sealed { chain, system, checkpoint, mut reader, .. } = sealed;
-        let places = match asked.bid {
-            Some((at, bid)) => reader.find(&chain, at, bid)?.into_iter().collect(),
-            None => select(&asked, &told, &chain, &mut reader)?,
-        };
+        let places = places(&asked, &told, &chain, &mut reader)?;
         if asked.kind == Kind::Receipt && places.is_empty() {
             return Ok(None);
         }
@@ -226,6 +234,19 @@ impl Export {
 }
 
 /// The commands that the reader is given.
+/// The commands that a document is about.
+fn places(
+    asked: &Asked,
+    told: &Told,
+    chain: &ChainPlace,
+    reader: &mut AuditReader,
+) -> Result<Vec<u64>, AuditError> {
+    match asked.bid {
+        Some((at, bid)) => Ok(reader.find(chain, at, bid)?.into_iter().collect()),
+        None => select(asked, told, chain, reader),
+    }
+}
+
 fn select(
     asked: &Asked,
     told: &Told,

@@ -3,7 +3,7 @@
 //! Order of writing: frames are collected first, then the lane of answers is emptied, then answers go out, then the
 //! frames. An answer is in the lane before the view sees its bid, so it precedes the `upd` of the bid on this socket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,8 +78,9 @@ struct Connection {
     /// The token whose end was told.
     expiring_told: Option<LogTime>,
     drain_told: Option<Instant>,
-    /// How many roots were signed when they were looked at last.
+    /// How many roots were signed when they were looked at last, and of each shard when one was sent.
     roots_seen: u64,
+    roots_sent: BTreeMap<u16, u64>,
 }
 
 /// Serves one connection until it ends.
@@ -105,6 +106,7 @@ pub(super) async fn serve(feed: Feed, mut socket: WebSocket, source: u64) {
         expiring_told: None,
         drain_told: None,
         roots_seen: feed.hub().roots_signed(),
+        roots_sent: BTreeMap::new(),
         feed,
     };
     metrics::gauge!("feed_connections").increment(1.0);
@@ -220,7 +222,8 @@ impl Connection {
         more
     }
 
-    /// Collects the roots that were signed since they were looked at last, of the shards that hold its lots.
+    /// Collects the roots that were signed since they were looked at last, of the shards that hold its lots. A root
+    /// tells how many commands the shard has taken, so it waits while one of these lots hides that there were any.
     fn collect_roots(&mut self) {
         let hub = self.feed.hub();
         let (seen, signed) = (self.roots_seen, hub.roots_signed());
@@ -229,8 +232,18 @@ impl Connection {
         }
         self.roots_seen = signed;
         let node = self.feed.node();
-        let shards: BTreeSet<u16> = self.cursors.keys().map(|lot| node.shard_of_tender(lot.tender())).collect();
-        self.out.extend(shards.into_iter().filter_map(|shard| hub.root_since(shard, seen)));
+        let view = node.view();
+        let mut shards = BTreeMap::new();
+        for lot in self.cursors.keys() {
+            let veiled = view.lot(*lot, |_, lot, _| lot.is_veiled()).unwrap_or(false);
+            *shards.entry(node.shard_of_tender(lot.tender())).or_insert(false) |= veiled;
+        }
+        for (shard, _) in shards.into_iter().filter(|(_, veiled)| !veiled) {
+            // One that was held back comes with the next that is signed: the end of a lot signs.
+            let sent = self.roots_sent.entry(shard).or_insert(seen);
+            self.out.extend(hub.root_since(shard, *sent));
+            *sent = signed;
+        }
     }
 
     async fn write(&self, socket: &mut WebSocket, texts: Vec<Utf8Bytes>) -> Result<(), End> {

@@ -104,9 +104,21 @@ async fn export(call: Call<'_>) -> Answered {
 /// Collects an export, away from the tasks that serve others.
 async fn make(audit: Arc<Audit>, asked: Asked, told: Told) -> Result<Option<Export>, Problem> {
     let collect = move || {
-        // An export is of no use without a root that covers all of it; a receipt waits for the next.
-        let sealed = audit.seal(asked.tender, asked.kind == Kind::Export)?;
-        sealed.map_or(Ok(None), |sealed| Export::new(asked, told, sealed, audit.signer()))
+        // An export is of no use without a root that covers all of it; a receipt waits for the next. A bidder gets the
+        // first root that covers its newest command and no later one: what others do may be hidden from it, and the
+        // size of a tree counts it.
+        let is_bidder = asked.reader == ReaderWord::Bidder;
+        let Some(mut sealed) = audit.seal(asked.tender, !is_bidder)? else { return Ok(None) };
+        if is_bidder {
+            let mut covering = Export::covering(&asked, &told, &mut sealed)?;
+            if covering.is_none() && asked.kind == Kind::Export {
+                let Some(again) = audit.seal(asked.tender, true)? else { return Ok(None) };
+                sealed = again;
+                covering = Export::covering(&asked, &told, &mut sealed)?;
+            }
+            sealed.checkpoint = covering.or(sealed.checkpoint.filter(|_| asked.kind == Kind::Export));
+        }
+        Export::new(asked, told, sealed, audit.signer())
     };
     let made = tokio::task::spawn_blocking(collect).await;
     made.map_err(|_| Code::Internal.problem(GENERIC))?.map_err(|error| broken(&error))

@@ -1,9 +1,13 @@
 //! Signed roots on the feed: what every reader of a lot is given, so that nobody can change the log later without it.
 
+use std::time::Duration;
+
 use api::text;
 use engine::{Action, OrganisationKind};
+use futures_util::SinkExt as _;
 use persistence::checkpoint::{Checkpoint, unhex};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Server, rules};
 
@@ -54,4 +58,34 @@ async fn a_lot_that_ends_is_followed_by_the_signed_root_that_covers_it() {
     assert!(matches!(last.command.action, Action::Cancel { .. }));
     assert!(last.header.leaf < roots[0].size);
     reader.inclusion(last.header.leaf, &last.leaf_hash, &roots[0]).expect("proved");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_waits_while_a_lot_hides_that_anything_was_sent() {
+    let server = Server::start().await;
+    let buyer = server.sign_up("buyer", OrganisationKind::Buyer).await;
+    let (bidder, rival) = (
+        server.sign_up("a", OrganisationKind::Supplier).await,
+        server.sign_up("b", OrganisationKind::Supplier).await,
+    );
+    let sealed = json!({ "format": "sealed", "duration_s": 600, "ceiling": "1000.00" });
+    let lot = server.opened(&buyer, true, &sealed, &[&bidder, &rival]).await;
+    let (mut own, mut other) = (server.hello(Some(&bidder)).await, server.hello(Some(&rival)).await);
+    own.sub(lot).await;
+    other.sub(lot).await;
+    assert_eq!(own.place(lot, "one", "900.00").await["ok"]["status"], "accepted");
+    // A root that covers the bid is signed now; its size would tell of it.
+    let audit = server.node.audit(lot.tender()).await.expect("at the tip");
+    let early = audit.sign(server.node.shard_of_tender(lot.tender()));
+    // Both sockets have something to do meanwhile, and would send what is there.
+    for client in [&mut own, &mut other] {
+        let asked = json!({ "id": 90, "op": "time" }).to_string();
+        client.socket.send(Message::text(asked)).await.expect("sent");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.act(&buyer, Action::Cancel { tender: lot.tender(), reason: Some("no need".into()) }).await;
+    for client in [&mut own, &mut other] {
+        let root = read(&client.root().await);
+        assert!(root.size > early.size, "the first root that is told covers the end: {root:?} {early:?}");
+    }
 }
