@@ -125,6 +125,8 @@ export interface Wish {
   /** The dutch step or japanese level that is accepted, and no other. */
   step?: number;
   confirm: boolean;
+  /** Wanted only together with the bidder's other bids that are marked so. */
+  bound?: boolean;
 }
 
 /** A bid, accept or withdrawal that was made here, and what became of it. */
@@ -668,11 +670,11 @@ export class Feed {
     if (bid === undefined || isFinal(bid)) return;
     this.#later.delete(cid);
     this.#ask({ op: bid.step === undefined ? "bid.place" : "bid.accept", cid }, () => {
-      const { lot, price, step, confirm } = bid;
+      const { lot, price, step, confirm, bound } = bid;
       if (bid.outcome === "waiting" || this.#fresh(bid)) {
         bid.outcome = "sent";
         delete bid.code;
-        return step === undefined ? { lot, cid, price, ...(confirm ? { confirm } : {}) } : { lot, cid, step };
+        return step === undefined ? { lot, cid, price, ...(confirm ? { confirm } : {}), ...(bound === true ? { all_or_nothing: true } : {}) } : { lot, cid, step };
       }
       this.#ask({ op: "bid.query", cid }, () => ({ lot, cid }));
       return undefined;

@@ -156,10 +156,10 @@ export async function loadHistory(lot: string): Promise<void> {
   take(feed.history(lot, epoch, steps, localTime()));
 }
 
-/** Places a bid (`price: null` withdraws) and returns its key. */
-export function placeBid(lot: string, price: string | null, confirm: boolean): string {
+/** Places a bid (`price: null` withdraws; `bound`: all lots that are marked so, or none) and returns its key. */
+export function placeBid(lot: string, price: string | null, confirm: boolean, bound = false): string {
   const cid = newKey();
-  take(feed.place({ lot, cid, price, confirm }, localTime()));
+  take(feed.place({ lot, cid, price, confirm, bound }, localTime()));
   return cid;
 }
 

@@ -41,6 +41,7 @@ export interface Rules {
   visibility: { lead: string; rank: boolean; board: boolean; light: boolean; bidder_count: boolean };
   prebid: string;
   auto_bid: boolean;
+  all_or_nothing?: boolean;
   award: string;
   decision_s?: number | null;
   dutch?: { start: string; step: string; interval_s: number };

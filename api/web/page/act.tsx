@@ -162,7 +162,7 @@ function Withdraw(props: { state: LotState }) {
   );
 }
 
-function RoundsBox(props: Box & { phase: Phase }) {
+function RoundsBox(props: Box & { phase: Phase; binds: boolean | undefined }) {
   const { view, state, phase } = props;
   const { you } = view;
   const waits = (words: string) => (
@@ -190,7 +190,7 @@ function RoundsBox(props: Box & { phase: Phase }) {
       if (phase.bidder === undefined || phase.bidder !== you?.number) return waits(t.act.turnOf(t.bidder(phase.bidder ?? 0)));
       return (
         <div data-part="own-turn" data-turn={`${phase.round}.${phase.turn}`}>
-          <BidBox view={view} state={state} title={t.act.yourTurn} note={t.act.turnNote} phase={phase} />
+          <BidBox view={view} state={state} binds={props.binds} title={t.act.yourTurn} note={t.act.turnNote} phase={phase} />
           <Withdraw state={state} />
         </div>
       );
@@ -270,23 +270,24 @@ function Bidding(props: Box & { rules: Rules | undefined }) {
   const { view, state, rules } = props;
   const { stage, format, phase } = state;
   const { you } = view;
+  const binds = rules?.all_or_nothing;
   if (stage === "paused") return <p class="notice warn">{t.bid.paused}</p>;
   if (stage === "pending") {
     const takes = you?.max_next != null || you?.max_next_unlimited === true;
     if (!takes) return <p class="notice">{t.bid.pending}</p>;
     const needed = format === "rounds" || rules?.prebid === "required";
-    return <BidBox view={view} state={state} title={t.act.prebid} note={needed ? t.act.prebidNeeded : t.act.prebidNote} />;
+    return <BidBox view={view} state={state} binds={binds} title={t.act.prebid} note={needed ? t.act.prebidNeeded : t.act.prebidNote} />;
   }
   if (stage !== "open") return <p class="notice">{t.bid.closed}</p>;
   if (phase == null || format === "english" || format === "sealed") {
-    return format === "sealed" ? <BidBox view={view} state={state} title={t.act.sealed} note={t.act.sealedNote} /> : format === "english" ? <BidBox view={view} state={state} /> : null;
+    return format === "sealed" ? <BidBox view={view} state={state} binds={binds} title={t.act.sealed} note={t.act.sealedNote} /> : format === "english" ? <BidBox view={view} state={state} binds={binds} /> : null;
   }
   return format === "dutch" ? (
     <DutchBox view={view} state={state} phase={phase} />
   ) : format === "japanese" ? (
     <JapaneseBox view={view} state={state} phase={phase} />
   ) : (
-    <RoundsBox view={view} state={state} phase={phase} />
+    <RoundsBox view={view} state={state} phase={phase} binds={binds} />
   );
 }
 

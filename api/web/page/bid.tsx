@@ -45,8 +45,9 @@ function Confirm(props: { price: string; highest: string | undefined; state: Lot
 }
 
 /** The box in which a bidder bids; whether bids are taken now is the caller's to know. */
-export function BidBox(props: { view: LotView; state: LotState; title?: string; note?: string; phase?: Phase }) {
-  const { view, state, title, note, phase } = props;
+export function BidBox(props: { view: LotView; state: LotState; title?: string; note?: string; phase?: Phase; binds?: boolean | undefined }) {
+  const { view, state, title, note, phase, binds } = props;
+  const [bound, setBound] = useState(false);
   const { you } = view;
   const [typed, setTyped] = useState<string>();
   const [wrong, setWrong] = useState<string>();
@@ -62,7 +63,7 @@ export function BidBox(props: { view: LotView; state: LotState; title?: string; 
   }, [mine?.outcome, mine?.cid]);
   const place = (price: string, confirm: boolean) => {
     setWrong(undefined);
-    setLast(placeBid(state.lot, price, confirm));
+    setLast(placeBid(state.lot, price, confirm, binds === true && bound));
   };
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
@@ -118,6 +119,11 @@ export function BidBox(props: { view: LotView; state: LotState; title?: string; 
           </button>
         )}
       </div>
+      {binds === true && (
+        <label class="check">
+          <input type="checkbox" name="bound" checked={bound} onChange={(event) => setBound(event.currentTarget.checked)} /> {t.bid.bound}
+        </label>
+      )}
       <button type="submit" class="primary wide big" disabled={pending} data-action="place-bid">
         {t.bid.place}
       </button>

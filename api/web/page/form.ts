@@ -59,6 +59,7 @@ export const PARTS: { part: string; fields: RuleField[] }[] = [
       field("decrement.value", "percent", (values) => values["decrement.kind"] === "percent"),
       field("prebid", "word"),
       field("auto_bid", "flag"),
+      field("all_or_nothing", "flag"),
     ],
   },
   {

@@ -416,6 +416,8 @@ test("an accept names its step, also when it is sent again after a lost link; a 
   assert.deepEqual([bench.feed.bids[0]?.outcome, bench.feed.bids[0]?.code, bench.feed.bids[0]?.maxNext], ["refused", "stale_step", "600.00"]);
   bench.take(bench.feed.place({ lot: LOT, cid: "w1", price: null, confirm: false }, bench.now));
   assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "w1", price: null });
+  bench.take(bench.feed.place({ lot: LOT, cid: "b1", price: "880.00", confirm: false, bound: true }, bench.now));
+  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "b1", price: "880.00", all_or_nothing: true });
 });
 
 test("the phase comes and goes with the steps", () => {
