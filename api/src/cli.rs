@@ -78,7 +78,8 @@ pub enum AuditCommand {
         file: PathBuf,
         /// The public key that must have signed: 64 hexadecimal digits, or `x` of the key `audit-…` in
         /// /.well-known/jwks.json. Take it from elsewhere than the file.
-        #[arg(long, value_name = "KEY")]
+        // A key in base64url may begin with a hyphen.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<String>,
         /// Roots that were kept elsewhere, as the feed pushed them (`checkpoint`), one a line. Can be given more than
         /// once.
@@ -228,6 +229,17 @@ mod tests {
             let cli = Cli::try_parse_from(line).expect("both are fine");
             assert_eq!(cli.options.resolve().expect("valid").shards, 3);
         }
+    }
+
+    #[test]
+    fn a_key_may_begin_with_a_hyphen() {
+        let line = ["reversetender", "audit", "verify", "file", "--key", "-2x", "--checkpoints", "kept"];
+        let Ok(Cli { command: Some(Command::Audit(AuditCommand::Verify { key, checkpoints, .. })), .. }) =
+            Cli::try_parse_from(line)
+        else {
+            panic!("it is understood")
+        };
+        assert_eq!((key.as_deref(), checkpoints.len()), (Some("-2x"), 1));
     }
 
     #[test]

@@ -237,6 +237,74 @@ async fn an_anonymous_tender_is_told_when_its_buyer_may_know_who_is_who() {
     market.server.stop().await;
 }
 
+/// The service is away while a lot is open, and comes back with a later end: the engine, given the export, finds it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_is_part_of_what_is_run_again() {
+    let market = market(&json!({ "outage_grace_s": 2 })).await;
+    let [a, b] = &market.bidders;
+    bid(a, &market.ids, "900.00").await.expect(201);
+    let ends_at = market.buyer.get(&market.ids.lot("")).await.expect(200)["state"]["closes_at"].clone();
+    let (buyer, second, ids) = (market.buyer.client.clone(), b.client.clone(), market.ids.clone());
+    // Away beyond the end that the lot had.
+    let server = market.server.restart_after(std::time::Duration::from_millis(2_500)).await;
+    let here = |client: &support::Client| support::Client { address: server.address(), ..client.clone() };
+    let (buyer, second) = (here(&buyer), here(&second));
+    bid(&second, &ids, "890.00").await.expect(201);
+    eventually("the lot closes", || async {
+        buyer.get(&ids.lot("")).await.expect(200)["state"]["stage"] == "closed"
+    })
+    .await;
+    let export = buyer.get(&ids.tender("/audit")).await.expect(200);
+    let verified = check(&export).expect("it holds");
+    assert_eq!(verified.replayed, Replayed::Same { lots: 1, decisions: 2 });
+    assert_eq!(verified.claims.interruptions.len(), 1);
+    let closed_at = export["claims"]["lots"][0]["result"]["closed_at"].as_str().expect("a time");
+    assert!(closed_at > ends_at.as_str().expect("a time"), "{closed_at} is after {ends_at}");
+    // Without the interruption the second bid would be late: whoever leaves it out has to sign another story.
+    let mut changed = export.clone();
+    changed["claims"]["interruptions"] = json!([]);
+    let document = read(changed.to_string().as_bytes()).expect("readable");
+    let claims = serde_json::from_value(document.claims.clone()).expect("claims");
+    let known = document.commands.iter().map(|line| {
+        let (mut envelope, action) = persistence::read_public_part(&line.public.0).expect("a command");
+        envelope.salt = line.salt.expect("no secrets here").0;
+        let command = engine::Command { envelope, action, secret: None };
+        api::audit::replay::Known { leaf: line.leaf_index, number: line.number.expect("the buyer's"), command }
+    });
+    let wrong = api::audit::replay::replay(&claims, known.collect(), || {}).expect_err("another story");
+    assert!(wrong.place.starts_with("claims.lots[0].decisions[1]"), "{wrong}");
+    server.stop().await;
+}
+
+/// A format in which the clock moves the price.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dutch_lot_is_run_again_as_well() {
+    let server = TestServer::start().await;
+    let buyer = sign_up(&server, "buyer").await;
+    let bidder = sign_up(&server, "supplier").await;
+    let mut body = tender_body();
+    body["lots"][0]["rules"] = json!({
+        "format": "dutch", "ceiling": "1000.00", "dutch": { "start": "800.00", "step": "10.00", "interval_s": 1 },
+    });
+    let ids = open_tender(&buyer, &body, &[&bidder]).await;
+    let step = async || {
+        let lot = bidder.get(&ids.lot("")).await.expect(200);
+        lot["state"]["phase"]["step"].as_u64().unwrap_or(0)
+    };
+    eventually("the price has moved", || async { step().await >= 2 }).await;
+    let accepted = loop {
+        let answer = bidder.post(&ids.lot("/accept"), &json!({ "step": step().await })).await;
+        if answer.status != 409 {
+            break answer;
+        }
+    };
+    assert!(accepted.status.is_success(), "{:?}", accepted.json());
+    let export = buyer.get(&ids.tender("/audit")).await.expect(200);
+    let verified = check(&export).expect("it holds");
+    assert!(matches!(verified.replayed, Replayed::Same { lots: 1, decisions: 1.. }), "{:?}", verified.replayed);
+    server.stop().await;
+}
+
 fn outside(push: &Value) -> Outside {
     let bytes = |field: &str| unhex(push[field].as_str().expect("a text")).expect("hexadecimal");
     let checkpoint = Checkpoint {

@@ -73,8 +73,14 @@ impl TestServer {
 
     /// Drains the server and starts another one on the same data.
     pub async fn restart(self) -> Self {
+        self.restart_after(Duration::ZERO).await
+    }
+
+    /// As [`TestServer::restart`], with nobody there for `away`.
+    pub async fn restart_after(self, away: Duration) -> Self {
         let Self { server, config, directory } = self;
         server.stop().await;
+        tokio::time::sleep(away).await;
         let server = Server::start(&config).await.expect("the server starts again");
         Self { server, config, directory }
     }
