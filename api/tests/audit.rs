@@ -121,6 +121,9 @@ async fn a_buyer_checks_all_of_its_tender_and_a_bidder_its_own() {
     assert_eq!(check_against(&asked, &against).expect("it holds").outside, 1);
     market.buyer.get(&market.ids.tender("/audit?sizes=many")).await.refused(400, "malformed");
 
+    let asked = market.bidders[1].get(&market.ids.tender(&format!("/audit?sizes={size}"))).await.expect(200);
+    assert_eq!(check_against(&asked, &against).expect("it holds").outside, 1, "a bidder compares as well");
+
     // A bidder has its own commands, and nothing that counts those of others.
     let own = market.export(&market.bidders[0]).await;
     let verified = check(&own).expect("it holds");
@@ -183,12 +186,16 @@ async fn sealed_prices_open_and_limits_never_do() {
     // The own price is shown at once, and nobody else's ever.
     let own = sealed.export(a).await;
     check(&own).expect("it holds");
+    bid(b, &sealed.ids, "721.00").await.expect(201);
+    sealed.export(b).await;
+    let again = sealed.export(a).await;
+    assert_eq!(again["checkpoints"], own["checkpoints"], "no size tells that others sent something");
     assert_eq!(own["commands"][0]["secret"]["open"]["price"], "711.00");
     assert!(!own.to_string().contains("722.00"));
     sealed.closed().await;
     let export = sealed.export(&sealed.buyer).await;
     let verified = check(&export).expect("it holds");
-    assert_eq!(verified.replayed, Replayed::Same { lots: 1, decisions: 2 });
+    assert_eq!(verified.replayed, Replayed::Same { lots: 1, decisions: 3 });
     sealed.server.stop().await;
 
     let english = market(&json!({ "auto_bid": true })).await;

@@ -30,6 +30,8 @@ pub struct Told {
     pub open: HashSet<RequestId>,
     /// The decision about the bid of a receipt.
     pub decision: Option<Value>,
+    /// Whether something may happen in a lot that the reader may not even count.
+    pub is_veiled: bool,
 }
 
 /// The lots of `tender` as its buyer may see them, and whose prices that shows.
@@ -233,7 +235,6 @@ impl Export {
     }
 }
 
-/// The commands that the reader is given.
 /// The commands that a document is about.
 fn places(
     asked: &Asked,
@@ -247,6 +248,7 @@ fn places(
     }
 }
 
+/// The commands that the reader is given.
 fn select(
     asked: &Asked,
     told: &Told,

@@ -461,8 +461,8 @@ fn check_outside(outside: &Outside, document: &Document, claims: &Claims, key: &
         None => Err(Wrong::new(
             "checkpoints",
             format!(
-                "the root of {size} leaves, as {place} says; ask for it with GET …/audit?sizes={size}, and if it is not given \
-                 it is denied",
+                "the root of {size} leaves, as {place} says; save GET …/audit?sizes={size} once the lots have ended: a root \
+                 that was signed and is not given then is denied",
                 size = checkpoint.size
             ),
             "no root of that size",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
-use engine::{LotStage, Refusal, RequestId, TenderId, sight};
+use engine::{Lot, LotStage, Refusal, RequestId, TenderId, sight};
 use persistence::AuditError;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -70,7 +70,8 @@ async fn export(call: Call<'_>) -> Answered {
         let tender = engine.tender(id).filter(|tender| tender.visible_to(Some((organisation, supplies))))?;
         let (index, at) = (engine.index(), engine.now());
         if tender.buyer != organisation {
-            let told = Told { index, at, lots: Vec::new(), open: HashSet::new(), decision: None };
+            let is_veiled = tender.lots().iter().any(Lot::is_veiled);
+            let told = Told { index, at, lots: Vec::new(), open: HashSet::new(), decision: None, is_veiled };
             let is_bidder = tender.bidder_of(organisation).is_some();
             return Some(if is_bidder { Ok((ReaderWord::Bidder, told)) } else { Err(Refusal::NotAdmitted) });
         }
@@ -83,7 +84,7 @@ async fn export(call: Call<'_>) -> Answered {
             return Some(Err(Refusal::WrongStage));
         }
         let (lots, open) = lots_of(tender);
-        Some(Ok((ReaderWord::Buyer, Told { index, at, lots, open, decision: None })))
+        Some(Ok((ReaderWord::Buyer, Told { index, at, lots, open, decision: None, is_veiled: false })))
     });
     let (reader, told) = told.unwrap_or(Err(Refusal::TenderNotFound)).map_err(Problem::refusal)?;
     let asked = Asked {
@@ -104,12 +105,13 @@ async fn export(call: Call<'_>) -> Answered {
 /// Collects an export, away from the tasks that serve others.
 async fn make(audit: Arc<Audit>, asked: Asked, told: Told) -> Result<Option<Export>, Problem> {
     let collect = move || {
-        // An export is of no use without a root that covers all of it; a receipt waits for the next. A bidder gets the
-        // first root that covers its newest command and no later one: what others do may be hidden from it, and the
-        // size of a tree counts it.
-        let is_bidder = asked.reader == ReaderWord::Bidder;
-        let Some(mut sealed) = audit.seal(asked.tender, !is_bidder)? else { return Ok(None) };
-        if is_bidder {
+        // An export is of no use without a root that covers all of it; a receipt waits for the next. While something
+        // is hidden in a lot, a bidder gets the first root that covers its newest command and no later one: the size of
+        // a tree counts what others do.
+        let is_held = asked.reader == ReaderWord::Bidder && told.is_veiled;
+        let cover = asked.kind == Kind::Export && !is_held;
+        let Some(mut sealed) = audit.seal(asked.tender, cover)? else { return Ok(None) };
+        if is_held {
             let mut covering = Export::covering(&asked, &told, &mut sealed)?;
             if covering.is_none() && asked.kind == Kind::Export {
                 let Some(again) = audit.seal(asked.tender, true)? else { return Ok(None) };
@@ -176,7 +178,8 @@ async fn receipt(call: Call<'_>) -> Answered {
         let Some(decision) = decision else { return Some(Ok(None)) };
         let line = serde_json::to_value(render::bid_line(lot, &decision, &sight)).expect("a line is JSON");
         let (index, at) = (engine.index(), engine.now());
-        let told = Told { index, at, lots: Vec::new(), open: HashSet::new(), decision: Some(line) };
+        let is_veiled = tender.lots().iter().any(Lot::is_veiled);
+        let told = Told { index, at, lots: Vec::new(), open: HashSet::new(), decision: Some(line), is_veiled };
         Some(Ok(Some((told, decision.at))))
     });
     let missing = || Code::NotFound.problem("You made no such bid in this lot.");
