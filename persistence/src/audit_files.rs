@@ -12,7 +12,7 @@ use engine::{Command, LogTime, RequestId, Secret};
 
 use crate::audit::{AuditPlace, ChainPlace, FAR};
 use crate::checkpoint::Checkpoint;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, replace};
 use crate::format::{put, u16_at, u32_at, u64_at, u128_at};
 use crate::leaf::{Head, leaf_of, read_public_part, secret_digest};
 use crate::merkle::{self, Hash, Subtrees, node_count, node_position};
@@ -198,12 +198,11 @@ impl Growing {
     }
 }
 
+/// Aside first: a file that has its name has its head, whatever a power cut leaves of what was not synced.
 fn create(disk: &dyn Disk, place: &AuditPlace, path: &Path, head: &[u8]) -> io::Result<Box<dyn DiskFile>> {
-    let file = disk.create(path)?;
-    file.write_at(0, &[head])?;
-    file.sync_all()?;
-    disk.sync_dir(&place.dir)?;
-    Ok(file)
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    replace(disk, &place.dir, &name, head)?;
+    disk.open(path)
 }
 
 fn differs(path: &Path, found: &[u8], expected: &[u8]) -> String {
