@@ -180,12 +180,13 @@ fn table_keys(manifest: &toml::Table, table: &str) -> Vec<String> {
 
 #[test]
 fn dependencies_point_one_way() {
-    let ours = ["engine", "persistence", "api", "bench"];
-    let allowed: [(&str, &[&str]); 4] = [
+    let ours = ["engine", "persistence", "api", "bench", "simulator"];
+    let allowed: [(&str, &[&str]); 5] = [
         ("engine", &[]),
         ("persistence", &["engine"]),
         ("api", &["engine", "persistence"]),
         ("bench", &["engine", "persistence"]),
+        ("bench/simulator", &["engine", "persistence", "api"]),
     ];
     for (package, below) in allowed {
         let manifest = manifest(package);
@@ -200,7 +201,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn every_package_takes_versions_and_lints_from_the_workspace() {
-    for package in ["engine", "persistence", "api", "bench"] {
+    for package in ["engine", "persistence", "api", "bench", "bench/simulator"] {
         let manifest = manifest(package);
         let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
         assert_eq!(lints.and_then(toml::Value::as_bool), Some(true), "{package}: [lints] workspace = true");

@@ -1,6 +1,7 @@
 //! Feeds the same random commands to the engine and to its naive twin and compares everything that can be seen,
 //! after every entry. A failing run prints its seed; `SEED=n` runs that one alone, `RUNS=n` sets how many there are.
 
+#[allow(dead_code, unused_imports)] // The simulator uses the rest.
 mod differential_parts;
 #[allow(dead_code)] // The sample cases use the rest.
 mod twin;

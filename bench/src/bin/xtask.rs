@@ -20,6 +20,7 @@ Commands:
   test [PART]...   install what the tests need, build, run all tests (or only the named parts)
   verify           read-only checks: layout, lints, supply chain, tidy rules, web bundle
   fix              lay the code out and apply the fixes that clippy is sure of
+  simulate [OPTIONS]  build the simulator in release and run it (10 minutes); --seeds N, --minutes M, --seed S
   bench [--quick]  build in release, run every benchmark, write bench/RESULTS.md
   help             this text
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test(parts),
         ["verify"] => verify(),
         ["fix"] => fix(),
+        ["simulate", options @ ..] => simulate(options),
         ["bench"] => bench(&[]),
         ["bench", options @ ..] => bench(options),
         [] | ["help" | "--help" | "-h", ..] => {
@@ -235,7 +237,7 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
 fn part_of(binary: &Binary) -> &'static str {
     match (binary.package.as_str(), binary.target.as_str()) {
         ("engine", _) | ("api", "simulate" | "cases" | "twin") => "engine",
-        ("persistence", _) | ("api", "node" | "kill" | "full_disk" | "poison") => "log",
+        ("persistence" | "simulator", _) | ("api", "node" | "kill" | "full_disk" | "poison") => "log",
         ("api", "browser" | "page") => "browser",
         ("api", _) => "feed",
         _ => "repository",
@@ -408,6 +410,20 @@ fn fix() -> io::Result<bool> {
         cargo().args(["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"]),
     )?;
     Ok(step("layout", cargo().args(["fmt", "--all"]))? && lints)
+}
+
+/// Runs the simulator at length; without options for ten minutes.
+fn simulate(options: &[&str]) -> io::Result<bool> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "-p", "simulator", "--features", "failpoints"]);
+    // A folder of its own: what ships is never built with the commands that panic.
+    build.arg("--target-dir").arg(root().join("target/simulator"));
+    if !step("build", &mut build)? {
+        return Ok(false);
+    }
+    let mut run = Command::new(root().join("target/simulator/release/simulate"));
+    run.current_dir(root()).args(if options.is_empty() { &["--minutes", "10"] } else { options });
+    step("simulate", &mut run)
 }
 
 fn bench(options: &[&str]) -> io::Result<bool> {

@@ -368,7 +368,7 @@ impl Comparison {
                 Action::CreateTender { tender: tender_id(tender), spec: Box::new(spec(&plan)) }
             }
             Ask::Update { tender, plan, right_version, .. } => {
-                let version = self.versions[&tender] + if right_version { 0 } else { 7 };
+                let version = self.versions.get(&tender).copied().unwrap_or(0) + if right_version { 0 } else { 7 };
                 Action::UpdateTender { tender: tender_id(tender), spec: Box::new(spec(&plan)), version }
             }
             Ask::Publish { tender } => Action::Publish { tender: tender_id(tender) },
@@ -429,6 +429,11 @@ impl Comparison {
                 Action::RejectAward { lot: lot_id(tender, lot), bidder: bidder(named), reason }
             }
         }
+    }
+
+    /// The version of a tender, for changes of it.
+    pub fn seen(&mut self, tender: u64, version: u32) {
+        self.versions.insert(tender, version);
     }
 
     /// Compares the answers to a batch, and the steps it made.

@@ -31,6 +31,8 @@ pub struct Generator {
     keyed: Vec<Sent>,
     /// Prices are divided by this: where there are few, bidders meet.
     narrow: i64,
+    /// The shard that tenders are made for, and how many there are.
+    shard: Option<(u16, u16)>,
 }
 
 /// The engine's id of the tender with this number.
@@ -42,7 +44,53 @@ impl Generator {
     pub fn new(seed: u64) -> Self {
         let narrow = if seed % 3 == 2 { 15 } else { 1 };
         let random = Random::new(seed);
-        Self { random, now: 1_700_000_000_000, requests: 0, tenders: 0, keyed: Vec::new(), narrow }
+        Self { random, now: 1_700_000_000_000, requests: 0, tenders: 0, keyed: Vec::new(), narrow, shard: None }
+    }
+
+    /// One whose tenders belong to `shard` (from 0) of `shards`.
+    pub fn of_shard(seed: u64, shard: u16, shards: u16) -> Self {
+        Self { shard: Some((shard, shards)), ..Self::new(seed) }
+    }
+
+    /// A command for a world that has its own time and numbers, and whose twin may be behind: neither a tick nor a
+    /// take-over. With `alone` nothing else is on its way.
+    pub fn command_at(&mut self, twin: &Twin, now: Ms, request: u64, alone: bool) -> Sent {
+        (self.now, self.requests) = (now, request);
+        if self.random.one_in(30)
+            && let Some(old) = (!self.keyed.is_empty()).then(|| self.random.pick(&self.keyed))
+        {
+            let repeated = self.repeat(old);
+            return Sent { request, ..repeated };
+        }
+        let (from, ask) = loop {
+            let (from, ask) = self.ask(twin, alone);
+            if !matches!(ask, Ask::Tick | Ask::Takeover { .. }) {
+                break (from, ask);
+            }
+        };
+        let salt = u128::from(self.random.next()).to_le_bytes();
+        let mut sent = Sent { at: now, from, request, salt, key: None, ask };
+        if self.random.percent(70) {
+            sent.key = Some((request, 7));
+            self.keyed.push(sent.clone());
+        }
+        sent
+    }
+
+    /// A new tender and who makes it.
+    pub fn tender(&mut self) -> (Org, Ask) {
+        let (tender, plan) = (self.next_tender(), self.plan());
+        (self.random.pick(&BUYERS), Ask::Create { tender, plan })
+    }
+
+    /// The number of the next tender.
+    fn next_tender(&mut self) -> u64 {
+        loop {
+            self.tenders += 1;
+            if self.shard.is_none_or(|(shard, shards)| tender_id(self.tenders).shard(shards) == shard) {
+                return self.tenders;
+            }
+        }
     }
 
     pub fn one_in(&mut self, many: u64) -> bool {
@@ -132,8 +180,8 @@ impl Generator {
         }
         if live.is_empty() || (live.len() < LIVE_TENDERS && self.random.one_in(30)) {
             let plan = self.plan();
-            self.tenders += 1;
-            return (self.random.pick(&BUYERS), Ask::Create { tender: self.tenders, plan });
+            let tender = self.next_tender();
+            return (self.random.pick(&BUYERS), Ask::Create { tender, plan });
         }
         if self.random.one_in(50) {
             return self.about_nothing();

@@ -5,4 +5,5 @@ mod generate;
 mod random;
 
 pub use compare::Comparison;
-pub use generate::Generator;
+pub use generate::{Generator, tender_id};
+pub use random::Random;

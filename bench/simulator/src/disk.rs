@@ -1,0 +1,740 @@
+//! A disk in memory that does what disks do to those who trust them: loses, tears and reorders what was not synced,
+//! keeps lengths and names apart from data, lies, fills up, fails, and changes bytes behind everybody's back.
+//!
+//! Pending writes are kept by 512-byte sector with every version a device might have written. What the device holds is
+//! an image of what was promised and an overlay of what is wrong with it, so that the judge knows both. Decides
+//! nothing by itself: [`Hazards`] says what may go wrong now, the seed's own stream says when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use persistence::{Disk, DiskFile};
+
+use crate::chance::{Random, stream};
+
+/// The unit a device writes whole or not at all.
+pub const SECTOR: usize = 512;
+
+/// What may go wrong from now on. Zero is never; otherwise one in so many operations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hazards {
+    /// The power goes (or the process is killed) at an operation; ten times as often while writes are pending.
+    pub crash: u64,
+    /// A sync fails once, and what it should have made durable is lost.
+    pub sync_error: u64,
+    /// A write or a creation fails once.
+    pub write_error: u64,
+    /// A sync says it is done, and the device kept what it had before.
+    pub lie: u64,
+    /// One sector of a sync never reaches its place.
+    pub lost: u64,
+    /// One sector of a sync lands in another place.
+    pub misdirect: u64,
+    /// A file read back from the device shows one sector as it was before the last write.
+    pub stale: u64,
+    /// Bytes that all files may take together.
+    pub capacity: Option<u64>,
+    /// The device answers nothing but errors.
+    pub broken: bool,
+}
+
+/// How the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// All that is pending is lost.
+    Lost,
+    /// All that is pending has reached the device.
+    Kept,
+    /// Only the process ends; the cache is as it was.
+    Process,
+    /// Each sector has one of its pending versions or none: any order of writes between two syncs.
+    Reordered,
+    /// The first part of the pending sectors of each file.
+    Torn,
+}
+
+impl Crash {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Lost, Self::Kept, Self::Process, Self::Reordered, Self::Torn];
+
+    /// Its name in figures.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "crash: unsynced data lost",
+            Self::Kept => "crash: unsynced data kept",
+            Self::Process => "crash: process killed",
+            Self::Reordered => "crash: writes reordered",
+            Self::Torn => "crash: write torn",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inode {
+    /// What a process sees.
+    cache: Vec<u8>,
+    /// What was promised to be durable.
+    image: Vec<u8>,
+    /// What the device holds instead, by sector.
+    overlay: BTreeMap<usize, Vec<u8>>,
+    /// What a sector held before its last sync.
+    before: BTreeMap<usize, Vec<u8>>,
+    /// Versions of sectors written since the last sync.
+    pending: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Whether the cache holds a sector as it was before.
+    stale: bool,
+}
+
+#[derive(Clone)]
+enum Change {
+    Set(PathBuf, u64),
+    Remove(PathBuf),
+}
+
+struct State {
+    random: Random,
+    hazards: Hazards,
+    inodes: BTreeMap<u64, Inode>,
+    next: u64,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    changes: BTreeMap<PathBuf, Vec<Change>>,
+    locked: bool,
+    boots: u64,
+    operations: u64,
+    writes: u64,
+    down: bool,
+    /// Whether something that was promised is not as promised.
+    hurt_by_sync: bool,
+    injected: BTreeMap<&'static str, u64>,
+}
+
+/// What was promised of all files at some time.
+#[derive(Clone)]
+pub struct Image {
+    names: BTreeMap<PathBuf, u64>,
+    files: BTreeMap<u64, Vec<u8>>,
+}
+
+/// The disk. Clones share it.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+fn range(sector: usize, len: usize) -> std::ops::Range<usize> {
+    (sector * SECTOR).min(len)..((sector + 1) * SECTOR).min(len)
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the power is gone")
+}
+
+fn failed() -> io::Error {
+    io::Error::other("the device failed")
+}
+
+impl SimDisk {
+    /// An empty disk without hazards.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            random: stream(seed, "disk"),
+            hazards: Hazards::default(),
+            inodes: BTreeMap::new(),
+            next: 0,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            locked: false,
+            boots: 0,
+            operations: 0,
+            writes: 0,
+            down: false,
+            hurt_by_sync: false,
+            injected: BTreeMap::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what may go wrong.
+    pub fn plan(&self, change: impl FnOnce(&mut Hazards)) {
+        change(&mut self.state().hazards);
+    }
+
+    /// Whether the power is gone.
+    pub fn is_down(&self) -> bool {
+        self.state().down
+    }
+
+    /// Writes, creations, renames, removals and syncs so far.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// What went wrong so far, by class.
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.state().injected.clone()
+    }
+
+    /// Whether a sync since the last call kept less than it said.
+    pub fn take_hurt(&self) -> bool {
+        std::mem::take(&mut self.state().hurt_by_sync)
+    }
+
+    /// Whether the device holds something else than it promised.
+    pub fn is_damaged(&self) -> bool {
+        self.state().inodes.values().any(|inode| inode.stale || !inode.overlay.is_empty())
+    }
+
+    /// The power goes, or the process: every operation fails until [`SimDisk::restart`].
+    pub fn down(&self) {
+        self.state().down = true;
+    }
+
+    /// Comes back with what was durable and what `crash` leaves of the rest.
+    pub fn restart(&self, crash: Crash) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.down = false;
+        state.locked = false;
+        state.boots += 1;
+        let pending = state.inodes.values().any(|inode| !inode.pending.is_empty());
+        state.count(crash.word());
+        if pending {
+            state.count("crash with writes pending");
+        }
+        if crash == Crash::Process {
+            return;
+        }
+        for (_, changes) in std::mem::take(&mut state.changes) {
+            let kept = match crash {
+                Crash::Lost => 0,
+                Crash::Kept => changes.len(),
+                _ => state.random.between(0, changes.len() as i64) as usize,
+            };
+            if kept < changes.len() {
+                *state.injected.entry("crash: names not durable").or_default() += 1;
+            }
+            for change in &changes[..kept] {
+                change.apply(&mut state.durable_names);
+            }
+        }
+        state.names = state.durable_names.clone();
+        let named: BTreeSet<u64> = state.names.values().copied().collect();
+        state.inodes.retain(|id, _| named.contains(id));
+        for inode in state.inodes.values_mut() {
+            if inode.lose(crash, &mut state.random) {
+                *state.injected.entry("crash: length not durable").or_default() += 1;
+            }
+        }
+        state.reload_all();
+    }
+
+    /// What was promised so far.
+    pub fn image(&self) -> Image {
+        let state = self.state();
+        let files = state.inodes.iter().map(|(id, inode)| (*id, inode.image.clone())).collect();
+        Image { names: state.durable_names.clone(), files }
+    }
+
+    /// Writes to files so far.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// A process has read and checked the files for which `may` holds: what the device holds of them is what counts
+    /// from now on.
+    pub fn accept(&self, may: impl Fn(&Path) -> bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        for id in state.names.iter().filter(|(path, _)| may(path)).map(|(_, id)| id) {
+            let Some(inode) = state.inodes.get_mut(id) else { continue };
+            for (sector, bytes) in std::mem::take(&mut inode.overlay) {
+                let place = range(sector, inode.image.len());
+                let len = place.len().min(bytes.len());
+                inode.image[place.start..place.start + len].copy_from_slice(&bytes[..len]);
+            }
+        }
+    }
+
+    /// An operator puts back what was promised; with `image`, what was promised then.
+    pub fn heal(&self, image: Option<Image>) {
+        let mut state = self.state();
+        if let Some(Image { names, files }) = image {
+            state.changes.clear();
+            state.names.clone_from(&names);
+            state.durable_names = names;
+            state.inodes =
+                files.into_iter().map(|(id, image)| (id, Inode { image, ..Inode::default() })).collect();
+        }
+        for inode in state.inodes.values_mut() {
+            inode.overlay.clear();
+            inode.stale = false;
+            inode.cache.clone_from(&inode.image);
+            inode.pending.clear();
+        }
+    }
+
+    /// Changes some bits or a sector of some file for which `may` holds; tells which and where.
+    pub fn corrupt(&self, may: impl Fn(&Path) -> bool) -> Option<(PathBuf, usize)> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let files: Vec<(PathBuf, u64)> = state
+            .durable_names
+            .iter()
+            .filter(|(path, id)| may(path) && state.inodes.get(id).is_some_and(|inode| !inode.image.is_empty()))
+            .map(|(path, id)| (path.clone(), *id))
+            .collect();
+        if files.is_empty() {
+            return None;
+        }
+        let (path, id) = state.random.pick(&files);
+        let inode = state.inodes.get_mut(&id)?;
+        // Mostly where something was written: long stretches of a segment are zeros.
+        let written: Vec<usize> = (0..inode.image.len().div_ceil(SECTOR))
+            .filter(|sector| inode.image[range(*sector, inode.image.len())].iter().any(|byte| *byte != 0))
+            .collect();
+        let all = inode.image.len().div_ceil(SECTOR) as i64;
+        let sector = if written.is_empty() || state.random.one_in(8) {
+            state.random.between(0, all - 1) as usize
+        } else {
+            state.random.pick(&written)
+        };
+        let mut bytes = inode.device(sector);
+        let at = state.random.between(0, bytes.len() as i64 - 1) as usize;
+        if state.random.one_in(4) {
+            bytes.fill(0);
+        } else {
+            bytes[at] ^= 1 << state.random.between(0, 7);
+        }
+        if bytes == inode.image[range(sector, inode.image.len())] {
+            return None;
+        }
+        // Under a warm cache: found when the file is read from the device again.
+        inode.overlay.insert(sector, bytes);
+        *state.injected.entry("bits changed").or_default() += 1;
+        Some((path, sector * SECTOR))
+    }
+
+    /// All files, sorted.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.state().names.keys().cloned().collect()
+    }
+}
+
+impl Inode {
+    /// What the device holds of a sector.
+    fn device(&self, sector: usize) -> Vec<u8> {
+        match self.overlay.get(&sector) {
+            Some(bytes) => bytes.clone(),
+            None => self.image[range(sector, self.image.len())].to_vec(),
+        }
+    }
+
+    /// Forgets the cache.
+    fn reload(&mut self) {
+        self.stale = false;
+        self.cache.clone_from(&self.image);
+        for (sector, bytes) in &self.overlay {
+            let place = range(*sector, self.cache.len());
+            let len = place.len().min(bytes.len());
+            self.cache[place.start..place.start + len].copy_from_slice(&bytes[..len]);
+        }
+    }
+
+    /// Keeps of what is pending what a crash leaves. True when a length was lost.
+    fn lose(&mut self, crash: Crash, random: &mut Random) -> bool {
+        let pending = std::mem::take(&mut self.pending);
+        let length = self.cache.len();
+        let grows = length > self.image.len();
+        let length_kept = match crash {
+            Crash::Lost => false,
+            Crash::Kept | Crash::Process => true,
+            Crash::Reordered | Crash::Torn => random.one_in(2),
+        };
+        if grows && length_kept {
+            self.image.resize(length, 0);
+        }
+        let kept = match crash {
+            Crash::Lost => 0,
+            Crash::Torn => random.between(0, pending.len() as i64) as usize,
+            _ => pending.len(),
+        };
+        for (sector, versions) in pending.into_iter().take(kept) {
+            let version = match crash {
+                Crash::Reordered => random.between(0, versions.len() as i64) as usize,
+                _ => versions.len(),
+            };
+            let Some(bytes) = version.checked_sub(1).map(|version| &versions[version]) else { continue };
+            let place = range(sector, self.image.len());
+            let len = place.len().min(bytes.len());
+            self.image[place.start..place.start + len].copy_from_slice(&bytes[..len]);
+            self.overlay.remove(&sector);
+        }
+        grows && !length_kept
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if self.cache.len() < end {
+            self.cache.resize(end, 0);
+        }
+        self.cache[offset..end].copy_from_slice(bytes);
+        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+            let place = range(sector, self.cache.len());
+            self.pending.entry(sector).or_default().push(self.cache[place].to_vec());
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            Self::Set(path, id) => {
+                names.insert(path.clone(), *id);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+impl State {
+    fn count(&mut self, class: &'static str) {
+        *self.injected.entry(class).or_default() += 1;
+    }
+
+    fn happens(&mut self, one_in: u64, class: &'static str) -> bool {
+        let happens = one_in > 0 && self.random.one_in(one_in);
+        if happens {
+            self.count(class);
+        }
+        happens
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.down {
+            Err(gone())
+        } else if self.hazards.broken {
+            Err(failed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts an operation; tells whether the power goes at it.
+    fn operate(&mut self) -> io::Result<bool> {
+        self.alive()?;
+        self.operations += 1;
+        let pending = self.inodes.values().any(|inode| !inode.pending.is_empty()) || !self.changes.is_empty();
+        let one_in = if pending { self.hazards.crash.div_ceil(10) } else { self.hazards.crash };
+        if one_in > 0 && self.random.one_in(one_in) {
+            self.down = true;
+            self.count("power lost at an operation of the disk");
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|id| self.inodes.get(id)).map(|inode| inode.cache.len() as u64).sum()
+    }
+
+    fn change(&mut self, changes: &[Change]) {
+        for change in changes {
+            change.apply(&mut self.names);
+            let (Change::Set(path, _) | Change::Remove(path)) = change;
+            let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+            self.changes.entry(dir).or_default().push(change.clone());
+        }
+    }
+
+    fn reload_all(&mut self) {
+        let ids: Vec<u64> = self.inodes.keys().copied().collect();
+        for id in ids {
+            self.reload(id);
+        }
+    }
+
+    /// Reads a file from the device anew, perhaps with one sector as it was before.
+    fn reload(&mut self, id: u64) {
+        let stale = self.hazards.stale;
+        let Some(inode) = self.inodes.get_mut(&id) else { return };
+        inode.reload();
+        if stale > 0 && !inode.before.is_empty() && self.random.one_in(stale) {
+            let sectors: Vec<usize> = inode.before.keys().copied().collect();
+            let sector = self.random.pick(&sectors);
+            let place = range(sector, inode.cache.len());
+            let bytes = inode.before[&sector].clone();
+            if place.len() == bytes.len() && inode.cache[place.clone()] != bytes[..] {
+                inode.cache[place].copy_from_slice(&bytes);
+                inode.stale = true;
+                self.count("stale sector read");
+            }
+        }
+    }
+
+    fn sync(&mut self, id: u64) -> io::Result<()> {
+        if self.operate()? {
+            return Err(gone());
+        }
+        let sync_error = self.happens(self.hazards.sync_error, "sync failed");
+        let lies = self.happens(self.hazards.lie, "sync lied");
+        let inode = self.inodes.get_mut(&id).expect("an open file exists");
+        let pending = std::mem::take(&mut inode.pending);
+        if sync_error {
+            // As Linux does: the pages count as clean, are still readable, and are gone with the power.
+            return Err(failed());
+        }
+        let before_len = inode.image.len();
+        inode.image.resize(inode.cache.len(), 0);
+        let mut sectors = Vec::with_capacity(pending.len());
+        for sector in pending.into_keys() {
+            let place = range(sector, inode.image.len());
+            let mut old = inode.image[place.clone()].to_vec();
+            if place.start < before_len {
+                old = inode.overlay.remove(&sector).filter(|bytes| bytes.len() == old.len()).unwrap_or(old);
+            }
+            inode.image[place.clone()].copy_from_slice(&inode.cache[place]);
+            if lies {
+                inode.overlay.insert(sector, old.clone());
+            }
+            inode.before.insert(sector, old);
+            sectors.push(sector);
+        }
+        if lies {
+            self.hurt_by_sync = true;
+        } else if !sectors.is_empty() {
+            self.misplace(id, &sectors);
+        }
+        Ok(())
+    }
+
+    /// Lets one sector of a sync go astray.
+    fn misplace(&mut self, id: u64, sectors: &[usize]) {
+        if self.happens(self.hazards.lost, "write lost") {
+            let sector = self.random.pick(sectors);
+            let inode = self.inodes.get_mut(&id).expect("an open file exists");
+            inode.overlay.insert(sector, inode.before[&sector].clone());
+            self.hurt_by_sync = true;
+        }
+        if self.happens(self.hazards.misdirect, "write misdirected") {
+            let sector = self.random.pick(sectors);
+            let inode = self.inodes.get_mut(&id).expect("an open file exists");
+            let bytes = inode.device(sector);
+            inode.overlay.insert(sector, inode.before[&sector].clone());
+            let ids: Vec<u64> = self.durable_names.values().copied().collect();
+            let victim = if ids.is_empty() { id } else { self.random.pick(&ids) };
+            if let Some(inode) = self.inodes.get_mut(&victim) {
+                let all = inode.image.len() / SECTOR;
+                if all > 0 && bytes.len() == SECTOR {
+                    let target = self.random.between(0, all as i64 - 1) as usize;
+                    inode.overlay.insert(target, bytes);
+                }
+            }
+            self.hurt_by_sync = true;
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        // Folders are part of the paths of their files.
+        self.state().alive()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let state = self.state();
+        state.alive()?;
+        let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SimFile { disk: self.clone(), inode, boots: state.boots }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.state();
+        let crashes = state.operate()?;
+        let one_in = state.hazards.write_error;
+        if state.happens(one_in, "creation failed") {
+            return Err(failed());
+        }
+        if state.hazards.capacity.is_some_and(|capacity| capacity <= state.used()) {
+            state.count("no space for a file");
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = state.next;
+        state.next += 1;
+        state.inodes.insert(inode, Inode::default());
+        state.change(&[Change::Set(path.to_owned(), inode)]);
+        if crashes {
+            return Err(gone());
+        }
+        let boots = state.boots;
+        drop(state);
+        Ok(Box::new(SimFile { disk: self.clone(), inode, boots }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.alive()?;
+        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let crashes = state.operate()?;
+        state.change(&[Change::Set(to.to_owned(), inode), Change::Remove(from.to_owned())]);
+        if crashes { Err(gone()) } else { Ok(()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.alive()?;
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let crashes = state.operate()?;
+        state.change(&[Change::Remove(path.to_owned())]);
+        if crashes { Err(gone()) } else { Ok(()) }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.alive()?;
+        let inside = state.names.keys().filter(|file| file.parent() == Some(path));
+        Ok(inside.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.operate()? {
+            return Err(gone());
+        }
+        let one_in = state.hazards.sync_error;
+        if state.happens(one_in, "sync of a folder failed") {
+            return Err(failed());
+        }
+        let state = &mut *state;
+        for change in state.changes.remove(path).unwrap_or_default() {
+            change.apply(&mut state.durable_names);
+        }
+        // A name that was made and removed again may still come back with the power.
+        let changing = state.changes.values().flatten().filter_map(|change| match change {
+            Change::Set(_, id) => Some(*id),
+            Change::Remove(_) => None,
+        });
+        let named: BTreeSet<u64> =
+            state.durable_names.values().chain(state.names.values()).copied().chain(changing).collect();
+        state.inodes.retain(|id, _| named.contains(id));
+        Ok(())
+    }
+
+    fn lock(&self, _dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let mut state = self.state();
+        state.alive()?;
+        if state.locked {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        state.locked = true;
+        Ok(Box::new(SimLock { disk: self.clone(), boots: state.boots }))
+    }
+}
+
+struct SimLock {
+    disk: SimDisk,
+    boots: u64,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.boots == self.boots {
+            state.locked = false;
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    boots: u64,
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.state();
+        state.alive()?;
+        if state.boots != self.boots || !state.inodes.contains_key(&self.inode) {
+            return Err(gone());
+        }
+        act(&mut state, self.inode)
+    }
+}
+
+fn inode(state: &mut State, id: u64) -> &mut Inode {
+    state.inodes.get_mut(&id).expect("an open file exists")
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.with(|state, id| Ok(inode(state, id).cache.len() as u64))
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.with(|state, id| {
+            let cache = &inode(state, id).cache;
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let end = start.saturating_add(bytes.len());
+            bytes.copy_from_slice(cache.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        self.with(|state, id| {
+            let mut bytes = parts.concat();
+            let crashes = state.operate()?;
+            state.writes += 1;
+            if state.happens(state.hazards.write_error, "write failed") {
+                return Err(failed());
+            }
+            let offset = usize::try_from(offset).map_err(io::Error::other)?;
+            let grows = (offset + bytes.len()).saturating_sub(inode(state, id).cache.len()) as u64;
+            if state.hazards.capacity.is_some_and(|all| all.saturating_sub(state.used()) < grows) {
+                state.count("no space for a write");
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            if crashes {
+                // Not more than the kernel had taken of it when the power went.
+                let taken = state.random.between(0, bytes.len() as i64) as usize;
+                bytes.truncate(taken);
+            }
+            inode(state, id).write(offset, &bytes);
+            if crashes { Err(gone()) } else { Ok(()) }
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(State::sync)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.with(State::sync)
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        self.with(|state, id| {
+            if inode(state, id).pending.is_empty() {
+                state.reload(id);
+            }
+            Ok(())
+        })
+    }
+}

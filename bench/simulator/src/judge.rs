@@ -1,0 +1,606 @@
+//! The judge: knows everything that was sent and everything that was ever shown, and panics when a promise is broken.
+//!
+//! It holds a replica that never restarts (the cold replay) and, for every tender shard, the naive twin, which shares no
+//! code with the engine. The letters in the messages are those of the invariants: D durability, A auction, F feed.
+//! Never changes anything in the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::node::{Machine, SYSTEM_SHARD, SubmitError};
+use api::render;
+use engine::{
+    Action, Answer, BidderNumber, Command, Engine, Entry, Key, LogTime, Lot, LotId, Recall, Reply, Sink, Step,
+    Tender, TenderId,
+};
+use sha2::{Digest, Sha256};
+
+use crate::differential_parts::Comparison;
+use crate::marks::{Mark, Marks};
+use crate::node::{Found, TENDER_SHARDS};
+use crate::twin::{Ask, Sent, Twin};
+
+/// How often whole states are compared with the twin: every so many entries of a shard.
+const STATES_EVERY: u64 = 12;
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// On its way, or the process that had it ended.
+    UnderWay,
+    /// Its sender was told that it was certainly not taken, or a start found that it had not become durable.
+    NotTaken,
+    /// In the log.
+    Logged,
+}
+
+/// A command as a client sent it.
+struct Record {
+    shard: u16,
+    command: Command,
+    /// In the twin's words; accounts have none.
+    sent: Option<Sent>,
+    client: usize,
+    /// Its place among what this client sent to this process.
+    place: u64,
+    process: u64,
+    fate: Fate,
+}
+
+struct Shard {
+    /// Never restarted, never restored.
+    replica: Machine,
+    twin: Twin,
+    comparison: Comparison,
+    /// SHA-256 of each entry with its term, by index from 1.
+    hashes: Vec<[u8; 32]>,
+    /// The latest deadline that an entry has handled.
+    handled: LogTime,
+    /// Keys under which a command panicked.
+    internal: BTreeSet<u128>,
+    /// Place of the last logged command of each client's connection.
+    places: BTreeMap<(u64, usize), u64>,
+    since_states: u64,
+}
+
+/// Entries that a start did not find although their answers may have been seen.
+#[derive(Debug)]
+pub struct Loss {
+    /// Shard, last known index, last found index.
+    pub shards: Vec<(u16, u64, u64)>,
+}
+
+/// See the module.
+pub struct Judge {
+    shards: Vec<Shard>,
+    sent: BTreeMap<u128, Record>,
+    /// What the log says to those who were not answered yet.
+    replies: BTreeMap<u128, Reply>,
+    /// The first reply under each key, and its body.
+    outcomes: BTreeMap<(u16, u128), (u64, Reply)>,
+    /// The time and number of events of each step, by lot and seq from 1.
+    steps: BTreeMap<LotId, Vec<LogTime>>,
+    poisoned: BTreeSet<TenderId>,
+    history: Option<String>,
+    process: u64,
+    trace: Sha256,
+    /// What must happen.
+    pub marks: Marks,
+    /// Commands in the log, answers checked, and steps shown to subscribers.
+    pub commands: u64,
+    /// See `commands`.
+    pub answers: u64,
+    /// See `commands`.
+    pub frames: u64,
+}
+
+/// Takes what the replica says.
+struct Said<'a> {
+    comparison: &'a mut Comparison,
+    replies: Vec<Reply>,
+    /// Positions that the twin knows nothing of.
+    apart: &'a BTreeSet<usize>,
+    compared: usize,
+    steps: &'a mut BTreeMap<LotId, Vec<LogTime>>,
+}
+
+impl Sink for Said<'_> {
+    fn reply(&mut self, position: usize, reply: &Reply) {
+        assert_eq!(position, self.replies.len(), "answers come in order");
+        self.replies.push(reply.clone());
+        if !self.apart.contains(&position) {
+            self.comparison.reply(self.compared, reply);
+            self.compared += 1;
+        }
+    }
+
+    fn step(&mut self, tender: &Tender, lot: &Lot, step: &Step) {
+        let steps = self.steps.entry(lot.id).or_default();
+        assert_eq!(step.seq, steps.len() as u64 + 1, "F3: the steps of a lot have no holes");
+        steps.push(step.at);
+        self.comparison.step(tender, lot, step);
+    }
+}
+
+fn engine(machine: &Machine) -> &Engine {
+    match machine {
+        Machine::Tenders(engine) => engine,
+        Machine::Accounts(_) => unreachable!("a tender shard holds an engine"),
+    }
+}
+
+fn hash(term: u64, entry: &Entry) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(term.to_le_bytes());
+    hash.update(wincode::serialize(entry).expect("what was logged can be encoded"));
+    hash.finalize().into()
+}
+
+impl Judge {
+    /// Nothing was sent yet.
+    pub fn new() -> Self {
+        let shard = |number| Shard {
+            replica: Machine::new(number),
+            twin: Twin::default(),
+            comparison: Comparison::default(),
+            hashes: Vec::new(),
+            handled: LogTime(0),
+            internal: BTreeSet::new(),
+            places: BTreeMap::new(),
+            since_states: 0,
+        };
+        Self {
+            shards: (0..=TENDER_SHARDS).map(shard).collect(),
+            sent: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            poisoned: BTreeSet::new(),
+            history: None,
+            process: 0,
+            trace: Sha256::new(),
+            marks: Marks::default(),
+            commands: 0,
+            answers: 0,
+            frames: 0,
+        }
+    }
+
+    /// The twin of a tender shard, for who makes up commands.
+    pub fn twin(&self, shard: u16) -> &Twin {
+        &self.shards[usize::from(shard)].twin
+    }
+
+    /// What the twin makes commands with.
+    pub fn encode(&mut self, shard: u16, sent: &Sent) -> Command {
+        self.shards[usize::from(shard)].comparison.command(sent)
+    }
+
+    /// Adds to the trace.
+    pub fn trace(&mut self, word: &str, number: u64) {
+        self.trace.update(word.as_bytes());
+        self.trace.update(number.to_le_bytes());
+    }
+
+    /// The trace so far, as hexadecimal digits.
+    pub fn trace_hash(&self) -> String {
+        self.trace.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Publishing this tender panics.
+    pub fn poisons(&mut self, tender: TenderId) {
+        self.poisoned.insert(tender);
+    }
+
+    /// Whether something that panics may be in the log.
+    pub fn knows_poison(&self) -> bool {
+        !self.poisoned.is_empty()
+    }
+
+    /// A client sends a command.
+    pub fn sends(&mut self, client: usize, place: u64, shard: u16, command: &Command, sent: Option<Sent>) {
+        let record = Record {
+            shard,
+            command: command.clone(),
+            sent,
+            client,
+            place,
+            process: self.process,
+            fate: Fate::UnderWay,
+        };
+        let before = self.sent.insert(command.envelope.request.0, record);
+        assert!(before.is_none(), "the world gives every command its own request");
+    }
+
+    /// A client is answered.
+    pub fn answered(&mut self, request: u128, answer: &Result<Reply, SubmitError>) {
+        let record = self.sent.get_mut(&request).expect("D5: only what was sent is answered");
+        self.answers += 1;
+        match answer {
+            Ok(reply) => {
+                assert_eq!(
+                    record.fate,
+                    Fate::Logged,
+                    "D4: request {request} was answered before it was in the log"
+                );
+                let expected = self.replies.remove(&request).expect("A7: a command is answered once");
+                assert_eq!(*reply, expected, "A1: the answer (left) to request {request}");
+                let word = if reply.replayed { "replayed" } else { "answered" };
+                self.trace(word, request as u64);
+            }
+            Err(SubmitError::OutcomeUnknown) => self.trace("unknown", request as u64),
+            Err(SubmitError::Busy | SubmitError::Draining | SubmitError::ReadOnly) => {
+                assert_ne!(record.fate, Fate::Logged, "D6: request {request} was refused and is in the log");
+                record.fate = Fate::NotTaken;
+                self.trace("not taken", request as u64);
+            }
+        }
+    }
+
+    /// An entry was applied and answered by the running process.
+    pub fn published(&mut self, shard: u16, term: u64, entry: &Entry, promised: u64) {
+        assert!(
+            entry.index <= promised,
+            "D4: entry {} of shard {shard} was answered and is not durable",
+            entry.index
+        );
+        let known = self.shards[usize::from(shard)].hashes.len() as u64;
+        assert_eq!(entry.index, known + 1, "D3: entries of shard {shard} are published in order and once");
+        self.entry(shard, term, entry, &BTreeSet::new());
+    }
+
+    /// A process has started.
+    ///
+    /// # Errors
+    /// [`Loss`] when entries are gone whose answers may have been seen; whether that can be told apart from a torn
+    /// tail, the world knows.
+    pub fn recovered(&mut self, found: &Found) -> Result<(), Loss> {
+        let history = self.history.get_or_insert_with(|| found.history.clone());
+        assert_eq!(*history, found.history, "D3: the history stays the same");
+        let lost = |(shard, last): (usize, &u64)| {
+            let known = self.shards[shard].hashes.len() as u64;
+            (*last < known).then_some((shard as u16, known, *last))
+        };
+        let shards: Vec<_> = found.last.iter().enumerate().filter_map(lost).collect();
+        if !shards.is_empty() {
+            return Err(Loss { shards });
+        }
+        let panicked = found.poisoned.iter().map(|(mark, _)| mark);
+        let marks: Vec<_> = found.skips.iter().chain(panicked).copied().collect();
+        for recovered in &found.entries {
+            let (shard, index) = (recovered.shard, recovered.entry.index);
+            let known = self.shards[usize::from(shard)].hashes.len() as u64;
+            if index <= known {
+                let expected = self.shards[usize::from(shard)].hashes[index as usize - 1];
+                let same = hash(recovered.term, &recovered.entry) == expected;
+                assert!(same, "D3: entry {index} of shard {shard} has changed");
+                continue;
+            }
+            assert_eq!(index, known + 1, "D7: entries of shard {shard} are missing");
+            let passed: BTreeSet<usize> = marks
+                .iter()
+                .filter(|mark| (mark.shard, mark.index) == (shard, index))
+                .map(|mark| mark.position as usize)
+                .collect();
+            self.entry(shard, recovered.term, &recovered.entry, &passed);
+        }
+        for (shard, last) in found.last.iter().enumerate() {
+            let known = self.shards[shard].hashes.len() as u64;
+            assert_eq!(known, *last, "D7: shard {shard} stands where its entries end");
+        }
+        self.same_states(found.machines.iter(), "after a start");
+        if !found.poisoned.is_empty() {
+            self.marks.hit(Mark::PoisonPassedBy);
+        }
+        // What the process before had not made durable is gone for ever.
+        for record in self.sent.values_mut().filter(|record| record.fate == Fate::UnderWay) {
+            record.fate = Fate::NotTaken;
+        }
+        self.process += 1;
+        self.trace("started", self.process);
+        Ok(())
+    }
+
+    /// The last known entry of each shard.
+    pub fn known(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.hashes.len() as u64).collect()
+    }
+
+    /// How many processes have started.
+    pub fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// Whether a request is in the log.
+    pub fn is_logged(&self, request: u128) -> bool {
+        self.sent.get(&request).is_some_and(|record| record.fate == Fate::Logged)
+    }
+
+    /// Compares the states of a running node with the replica's, where both stand at the same entry.
+    pub fn same_states<'a>(&mut self, machines: impl Iterator<Item = &'a Machine>, when: &str) {
+        for (shard, machine) in machines.enumerate() {
+            let replica = &self.shards[shard].replica;
+            if machine.index() == replica.index() {
+                let hash = replica.state_hash();
+                assert!(machine.state_hash() == hash, "A1: the state of shard {shard} differs {when}");
+                self.trace.update(hash);
+            }
+        }
+    }
+
+    /// What a running node would show a reader of a lot behind `after`: frames, and where they end.
+    pub fn shown(&mut self, lot: LotId, after: u64, frames: &[impl AsRef<str>], seq: u64) {
+        let steps = self.steps.get(&lot).map_or(&[][..], Vec::as_slice);
+        assert!(
+            seq <= steps.len() as u64,
+            "F7: lot {lot:?} shows step {seq}, of {} that are durable",
+            steps.len()
+        );
+        assert_eq!(seq, after + frames.len() as u64, "F6: a place is the last step that was sent");
+        for (number, frame) in frames.iter().enumerate() {
+            let expected = after + number as u64 + 1;
+            let frame: serde_json::Value = serde_json::from_str(frame.as_ref()).expect("a frame is JSON");
+            assert_eq!(frame["seq"].as_u64(), Some(expected), "F1 to F3: steps come in order, once, all");
+            let at = api::body::TimeText(steps[expected as usize - 1]);
+            let at = serde_json::to_value(at).expect("a time can be written");
+            assert_eq!(frame["at"], at, "F4: step {expected} of {lot:?} is shown as it happened");
+            self.frames += 1;
+        }
+    }
+
+    /// What a reader is told about a command under its key, after everything before is settled.
+    pub fn recalled(&mut self, request: u128, recall: Option<Recall>) {
+        let record = &self.sent[&request];
+        let Some(key) = record.command.envelope.key else { return };
+        let expected = self.outcomes.get(&(record.shard, key.scoped));
+        let told = match recall {
+            Some(Recall::Reply(reply)) => Some(unnumbered(Reply { replayed: false, ..reply })),
+            Some(Recall::Reused) => {
+                assert!(expected.is_some_and(|(body, _)| *body != key.body), "D6: a key is told to be used again");
+                return;
+            }
+            None => None,
+        };
+        let expected = expected.filter(|(body, _)| *body == key.body).map(|(_, reply)| reply.clone());
+        assert_eq!(told, expected, "D6: what is told (left) about the key of request {request}");
+    }
+
+    /// A tender lot whose feed exists, chosen by `pick` among them.
+    pub fn lots(&self) -> Vec<LotId> {
+        self.steps.keys().copied().collect()
+    }
+
+    /// Takes the next entry of a shard, wherever it was seen first; `passed` are the commands that panicked.
+    fn entry(&mut self, number: u16, term: u64, entry: &Entry, passed: &BTreeSet<usize>) {
+        let hash = hash(term, entry);
+        self.trace.update(hash);
+        self.commands += entry.commands.len() as u64;
+        for command in &entry.commands {
+            self.was_sent(number, command);
+        }
+        if number == SYSTEM_SHARD {
+            self.accounts(entry);
+        } else {
+            self.tenders(number, entry, passed);
+        }
+        self.shards[usize::from(number)].hashes.push(hash);
+    }
+
+    /// D5, D6, A5, A8: a logged command is one that a client sent, once, unchanged but for its stamp, in order.
+    fn was_sent(&mut self, number: u16, command: &Command) {
+        let envelope = &command.envelope;
+        let shard = &mut self.shards[usize::from(number)];
+        if envelope.request.0 == 0 {
+            let system = matches!(command.action, Action::Tick | Action::Takeover { .. } | Action::Skip { .. });
+            assert!(system, "D5: a phantom: {command:?}");
+            return;
+        }
+        let record = self.sent.get_mut(&envelope.request.0).expect("D5: a phantom: nobody sent this command");
+        assert_eq!(record.fate, Fate::UnderWay, "D6: {:?} is in the log and was settled before", envelope.request);
+        record.fate = Fate::Logged;
+        assert_eq!(record.shard, number, "D5: a command is in the shard it was sent to");
+        let of_client = &record.command.envelope;
+        assert!(envelope.at >= of_client.at, "A5: a stamp is never lowered");
+        let same = (envelope.organisation, envelope.key, envelope.request, envelope.user)
+            == (of_client.organisation, of_client.key, of_client.request, of_client.user);
+        assert!(same && command.action.tender() == record.command.action.tender(), "D5: {command:?} was changed");
+        if command.secret.is_none() || record.command.secret.is_some() {
+            assert_eq!(command.action, record.command.action, "D5: the command was changed");
+            assert_eq!(command.secret, record.command.secret, "D5: the secret was changed");
+        }
+        assert!(
+            of_client.at >= shard.handled,
+            "A4: request {} was stamped at {} and is logged behind the deadline {}",
+            envelope.request.0,
+            of_client.at.0,
+            shard.handled.0
+        );
+        let last = shard.places.insert((record.process, record.client), record.place);
+        assert!(last.is_none_or(|last| last < record.place), "A8: commands of client {} overtook", record.client);
+    }
+
+    fn accounts(&mut self, entry: &Entry) {
+        let shard = &mut self.shards[usize::from(SYSTEM_SHARD)];
+        let none = BTreeSet::from_iter(0..entry.commands.len());
+        let mut said = Said {
+            comparison: &mut shard.comparison,
+            replies: Vec::new(),
+            apart: &none,
+            compared: 0,
+            steps: &mut self.steps,
+        };
+        shard.replica.apply(entry, &mut said);
+        let replies = said.replies;
+        self.outcome(SYSTEM_SHARD, entry, &replies);
+    }
+
+    fn tenders(&mut self, number: u16, entry: &Entry, passed: &BTreeSet<usize>) {
+        let shard = &mut self.shards[usize::from(number)];
+        let mut apart = passed.clone();
+        for (position, command) in entry.commands.iter().enumerate() {
+            let scoped = command.envelope.key.map(|key| key.scoped);
+            if passed.contains(&position) {
+                let publishes =
+                    matches!(command.action, Action::Publish { tender } if self.poisoned.contains(&tender));
+                assert!(publishes, "A1: a sound command panicked: {command:?}");
+                shard.replica.pass_by(entry.index, position as u32);
+                shard.internal.extend(scoped);
+            } else if scoped.is_some_and(|scoped| shard.internal.contains(&scoped)) {
+                apart.insert(position);
+            }
+        }
+        let mut said = Said {
+            comparison: &mut shard.comparison,
+            replies: Vec::new(),
+            apart: &apart,
+            compared: 0,
+            steps: &mut self.steps,
+        };
+        shard.replica.apply(entry, &mut said);
+        shard.replica.maintain();
+        let replies = said.replies;
+        let (mut batch, mut told) = (Vec::new(), Vec::new());
+        for (position, command) in entry.commands.iter().enumerate() {
+            if passed.contains(&position) {
+                continue;
+            }
+            let record = self.sent.get(&command.envelope.request.0);
+            let mut sent = words(command, record.and_then(|record| record.sent.as_ref()));
+            if apart.contains(&position) {
+                sent = Sent { ask: Ask::Tick, key: None, ..sent };
+            }
+            let due = shard.twin.next_deadline().filter(|due| *due <= sent.at);
+            if let Some(due) = due {
+                shard.handled = shard.handled.max(LogTime(due));
+                if matches!(sent.ask, Ask::Takeover { .. }) {
+                    self.marks.hit(Mark::DeadlineWhileDown);
+                } else if command.envelope.request.0 != 0 {
+                    self.marks.hit(Mark::DeadlineAndBidInOneBatch);
+                }
+            }
+            if let Ask::Update { tender, right_version, seen, .. } = &mut sent.ask {
+                // The twin counts no versions; that they count is the engine's own tests' affair.
+                let tick = Sent { ask: Ask::Tick, key: None, ..sent_at(command) };
+                shard.twin.take(&tick);
+                *right_version = !replies[position].answer.is_refused_as("version_mismatch");
+                if let Some(place) = shard.twin.find(*tender) {
+                    *seen = shard.twin.tenders[place].stage;
+                }
+            }
+            let said = shard.twin.take(&sent);
+            if !apart.contains(&position) {
+                told.push((said, shard.twin.repeated));
+                batch.push(sent);
+            }
+        }
+        shard.comparison.replies(&batch, &told, &mut shard.twin);
+        let replica = engine(&shard.replica);
+        for tender in &shard.twin.tenders {
+            if let Some(theirs) = replica.tender(crate::differential_parts::tender_id(tender.id)) {
+                shard.comparison.seen(tender.id, theirs.version);
+            }
+        }
+        shard.since_states += 1;
+        if shard.since_states >= STATES_EVERY {
+            shard.since_states = 0;
+            shard.comparison.states(&shard.twin, replica, false);
+        }
+        self.outcome(number, entry, &replies);
+    }
+
+    /// D6: one outcome a key.
+    fn outcome(&mut self, number: u16, entry: &Entry, replies: &[Reply]) {
+        for (command, reply) in entry.commands.iter().zip(replies) {
+            let request = command.envelope.request.0;
+            if request == 0 {
+                continue;
+            }
+            self.replies.insert(request, reply.clone());
+            let Some(Key { scoped, body }) = command.envelope.key else { continue };
+            if reply.replayed {
+                let (first_body, first) = self.outcomes.get(&(number, scoped)).expect("D6: a first outcome");
+                assert_eq!(*first_body, body, "D6: another body under the key is told");
+                let expected = Reply { replayed: true, ..first.clone() };
+                assert_eq!(
+                    unnumbered(reply.clone()),
+                    expected,
+                    "D6: the outcome (left) under the key of request {request}"
+                );
+                if self.sent.get(&first.request.0).is_some_and(|first| first.process < self.process) {
+                    self.marks.hit(Mark::DuplicateAfterCrash);
+                }
+            } else if !self.outcomes.contains_key(&(number, scoped))
+                && !reply.answer.is_refused_as("tender_not_found")
+                && !reply.answer.is_refused_as("lot_not_found")
+            {
+                self.outcomes.insert((number, scoped), (body, unnumbered(reply.clone())));
+            }
+        }
+    }
+
+    /// Compares everything that can be compared.
+    pub fn everything(&mut self) {
+        for shard in &mut self.shards[1..] {
+            shard.comparison.states(&shard.twin, engine(&shard.replica), true);
+        }
+    }
+
+    /// Answers and events met so far, by the twin's words.
+    pub fn met(&self) -> BTreeMap<String, usize> {
+        let mut met = BTreeMap::new();
+        for (word, count) in self.shards.iter().flat_map(|shard| &shard.comparison.tally) {
+            *met.entry(word.clone()).or_default() += count;
+        }
+        met
+    }
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An answer without its bidder's number: in a tender that is anonymous to its buyer numbers are drawn at the opening,
+/// and an answer of before that is told again with the number that was drawn. (The twin compares numbers.)
+fn unnumbered(mut reply: Reply) -> Reply {
+    match &mut reply.answer {
+        Answer::Bid(bid) => bid.bidder = BidderNumber::NONE,
+        Answer::Voided(void) => void.bidder = BidderNumber::NONE,
+        Answer::Bidder(bidder) => bidder.number = None,
+        _ => {}
+    }
+    reply
+}
+
+/// Whether an answer is a refusal with this code.
+trait Coded {
+    fn is_refused_as(&self, code: &str) -> bool;
+}
+
+impl Coded for Answer {
+    fn is_refused_as(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(refused) if refused.refusal.code() == code)
+    }
+}
+
+fn sent_at(command: &Command) -> Sent {
+    let envelope = &command.envelope;
+    Sent { at: envelope.at.0, from: 0, request: 0, salt: envelope.salt, key: None, ask: Ask::Tick }
+}
+
+/// A logged command in the twin's words.
+fn words(command: &Command, sent: Option<&Sent>) -> Sent {
+    let system = sent_at(command);
+    match sent {
+        Some(sent) => Sent { at: system.at, salt: system.salt, ..sent.clone() },
+        None => match command.action {
+            Action::Takeover { planned } => Sent { ask: Ask::Takeover { planned }, ..system },
+            _ => system,
+        },
+    }
+}
+
+/// The audience of the buyer, who sees everything there is to see.
+pub fn audience(tender: &Tender, lot: &Lot) -> render::Audience {
+    render::audiences(tender, lot).buyer
+}

@@ -1,0 +1,522 @@
+//! One simulated node: the real sequencer, log, recovery, view and snapshots around a simulated disk and clock.
+//!
+//! Owns what a process has: it is made by a start, and everything in it is gone when the process ends. What the threads
+//! of the program do side by side happens here one after the other, as the world orders it. Judges nothing.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::feed::Hub;
+use api::node::{
+    Audit, Committed, Followed, Followers, LeaderClock, Machine, Poison, Received, Recovery, Sequencer, Slew,
+    Submission, Surroundings, View, Views, copy_for_snapshot, first_commands, recover, write_snapshot,
+};
+use crossbeam::channel::Receiver;
+use engine::LogTime;
+use persistence::checkpoint::AuditSigner;
+use persistence::{AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, SkipMark, Snapshots, Solo};
+
+use crate::chance::{Random, entropy};
+use crate::disk::SimDisk;
+
+/// Nanoseconds of a millisecond.
+pub const MS: i64 = 1_000_000;
+/// Nanoseconds of a second.
+pub const SECOND: i64 = 1_000 * MS;
+/// Shards of tenders; one more holds the accounts.
+pub const TENDER_SHARDS: u16 = 2;
+/// Entries between view and audit.
+const FOLLOWED: usize = 64;
+/// Bytes of a segment: small, so that many are rolled and used again.
+const SEGMENT_BYTES: u32 = 64 << 10;
+
+/// Why a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The power went, or it was killed.
+    Power,
+    /// It stopped itself, and said why.
+    Stopped(String),
+}
+
+/// The two clocks of a machine, told by true time, which only the world knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// True time and monotonic time where the present pace began.
+    from: (i64, i64),
+    /// How much faster than true time they run, in parts per million.
+    pace_ppm: i64,
+    /// What the wall clock is ahead of the monotonic one, in nanoseconds.
+    pub wall_ahead: i64,
+}
+
+impl Clocks {
+    /// Clocks that run at a pace from true time 0 on.
+    pub fn new(pace_ppm: i64, wall_ahead: i64) -> Self {
+        Self { from: (0, 0), pace_ppm, wall_ahead }
+    }
+
+    fn mono(&self, at: i64) -> i64 {
+        let elapsed = at - self.from.0;
+        self.from.1 + elapsed + (i128::from(elapsed) * i128::from(self.pace_ppm) / 1_000_000) as i64
+    }
+
+    /// What the wall clock says.
+    pub fn wall(&self, at: i64) -> i64 {
+        self.mono(at) + self.wall_ahead
+    }
+
+    /// They run at another pace from `at` on.
+    pub fn go_at(&mut self, at: i64, pace_ppm: i64) {
+        self.from = (at, self.mono(at));
+        self.pace_ppm = pace_ppm;
+    }
+}
+
+/// What is around the sequencer, and what the world does to it.
+pub struct Io {
+    /// True time, in nanoseconds.
+    pub at: i64,
+    /// The machine's clocks.
+    pub clocks: Clocks,
+    slew: Slew,
+    /// Commands between stamp and ring: when each arrives, its stamp, and it; in order of arrival.
+    pub under_way: VecDeque<(i64, LogTime, Submission)>,
+    ring: VecDeque<Submission>,
+    log: Log,
+    told_read_only: bool,
+    disk: SimDisk,
+    random: Random,
+    /// The batch that the log thread has.
+    pub flight: Option<Batch>,
+    /// What the log tells, not yet seen by the sequencer.
+    pub events: VecDeque<LogEvent>,
+    /// Entries that the sequencer has applied and answered; first the world looks at them, then the view.
+    pub published: VecDeque<Committed>,
+    /// The last entry of each shard that the log said is durable.
+    pub promised: Vec<u64>,
+    /// The flushes so far: whether the disk kept less than it said, and the entries.
+    pub flushes: Vec<(bool, Vec<(u16, u64)>)>,
+    read_only: bool,
+    /// Bytes appended since the last snapshot.
+    pub log_bytes: u64,
+    /// How many appends were done on the core's thread, and on the log's.
+    pub inline: u64,
+    /// See `inline`.
+    pub handed_over: u64,
+    /// How often a deadline had to wait for a command that was stamped before it.
+    pub waited: u64,
+}
+
+/// The sequencer's side of [`Io`].
+pub struct Around(Rc<RefCell<Io>>);
+
+impl Io {
+    fn now(&self) -> LogTime {
+        LogTime(self.slew.time_ns(self.clocks.mono(self.at)).div_euclid(MS))
+    }
+
+    fn append(&mut self, mut batch: Batch) -> LogEvent {
+        let bytes = batch.bytes_len() as u64;
+        self.disk.take_hurt();
+        let before: Vec<u64> = self.log.last().iter().map(|last| last.index).collect();
+        let appended = self.log.append(&mut batch);
+        if self.disk.is_down() {
+            resume_unwind(Box::new(Ended::Power));
+        }
+        self.tell_space();
+        match appended {
+            Ok(()) => {
+                self.log_bytes += bytes;
+                let mut entries = Vec::new();
+                for (shard, (before, last)) in before.iter().zip(self.log.last()).enumerate() {
+                    self.promised[shard] = last.index;
+                    entries.extend((before + 1..=last.index).map(|index| (shard as u16, index)));
+                }
+                self.flushes.push((self.disk.take_hurt(), entries));
+                LogEvent::Flushed { batch }
+            }
+            Err(AppendError::ReadOnly(_)) => LogEvent::Refused { batch },
+            Err(AppendError::Failed(error)) => LogEvent::Failed { error: error.to_string() },
+        }
+    }
+
+    /// As the log thread does after each order.
+    fn tell_space(&mut self) {
+        if self.log.read_only() != self.told_read_only {
+            self.told_read_only = self.log.read_only();
+            let event = if self.told_read_only { LogEvent::ReadOnly } else { LogEvent::Writable };
+            self.events.push_back(event);
+        }
+    }
+}
+
+impl Surroundings for Around {
+    fn now(&self) -> LogTime {
+        self.0.borrow().now()
+    }
+
+    fn uptime(&self) -> Duration {
+        let io = self.0.borrow();
+        Duration::from_nanos(io.clocks.mono(io.at).unsigned_abs())
+    }
+
+    fn receive(&mut self) -> Received {
+        self.0.borrow_mut().ring.pop_front().map_or(Received::Nothing, Received::Submission)
+    }
+
+    fn wait_before(&mut self, time: LogTime) -> bool {
+        let mut io = self.0.borrow_mut();
+        let io = &mut *io;
+        // Whoever holds a stamp puts the command into the ring before long; the core waits, and time stands still.
+        let (before, after) =
+            std::mem::take(&mut io.under_way).into_iter().partition(|(_, stamp, _)| *stamp < time);
+        io.under_way = after;
+        let before: VecDeque<(i64, LogTime, Submission)> = before;
+        io.waited += u64::from(!before.is_empty());
+        io.ring.extend(before.into_iter().map(|(_, _, submission)| submission));
+        true
+    }
+
+    fn append(&mut self, batch: Batch, alone: bool) -> Option<LogEvent> {
+        let mut io = self.0.borrow_mut();
+        // The core finds the log's lock taken now and then.
+        if alone && !io.random.one_in(4) {
+            io.inline += 1;
+            return Some(io.append(batch));
+        }
+        io.handed_over += 1;
+        assert!(io.flight.is_none(), "one batch is under way at a time");
+        io.flight = Some(batch);
+        None
+    }
+
+    fn applied(&mut self, _shard: u16, _index: u64) {}
+
+    fn committed(&mut self, committed: Committed) {
+        self.0.borrow_mut().published.push_back(committed);
+    }
+
+    fn read_only(&self) -> bool {
+        self.0.borrow().read_only
+    }
+
+    fn set_read_only(&mut self, read_only: bool) {
+        self.0.borrow_mut().read_only = read_only;
+    }
+
+    fn salt(&self) -> [u8; 16] {
+        salt()
+    }
+
+    fn stop(&self, reason: &str) -> ! {
+        resume_unwind(Box::new(Ended::Stopped(reason.to_owned())))
+    }
+}
+
+fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    entropy(&mut salt);
+    salt
+}
+
+/// A running process.
+pub struct Node {
+    sequencer: Sequencer<Around>,
+    io: Rc<RefCell<Io>>,
+    /// What readers see.
+    pub views: Arc<Views>,
+    snapshots: Snapshots,
+    audit: Arc<Audit>,
+    followers: Followers,
+    /// What the audit thread has not seen yet.
+    followed: Receiver<Followed>,
+    /// Entries on their way to the view.
+    to_view: VecDeque<Committed>,
+}
+
+/// What a start found; for the judge.
+pub struct Found {
+    /// All entries that the folder still holds, in log order.
+    pub entries: Vec<RecoveredEntry>,
+    /// Where each shard stands.
+    pub last: Vec<u64>,
+    /// Index of each shard in the snapshot that was used.
+    pub snapshot: Option<Vec<u64>>,
+    /// Commands that are passed by.
+    pub skips: Vec<SkipMark>,
+    /// Commands that panicked in this replay.
+    pub poisoned: Vec<Poison>,
+    /// What was cut.
+    pub cuts: Vec<Cut>,
+    /// The states, by shard.
+    pub machines: Vec<Machine>,
+    /// The id of the history.
+    pub history: String,
+}
+
+/// Why a start failed.
+pub enum NoStart {
+    /// The power went during it.
+    Power,
+    /// It refused, and says why.
+    Refused(String),
+}
+
+/// Ids and random bytes come from the world's seed.
+pub fn layout() -> Options {
+    Options {
+        segment_bytes: SEGMENT_BYTES,
+        shards: TENDER_SHARDS + 1,
+        random: entropy,
+        ..Options::new("/data", "/keys")
+    }
+}
+
+impl Node {
+    /// Starts a process on `disk` at `at`, as the program does.
+    pub fn start(disk: &SimDisk, at: i64, clocks: Clocks, random: Random) -> Result<(Self, Found), NoStart> {
+        let failed = |text: String| if disk.is_down() { NoStart::Power } else { NoStart::Refused(text) };
+        let hub = Hub::new();
+        let recovery =
+            recover(Arc::new(disk.clone()), layout(), &hub).map_err(|error| failed(error.to_string()))?;
+        let Recovery { log, recovered, shards, audits, poisoned } = recovery;
+        let mut entries = Vec::new();
+        for entry in recovered.entries_from_start() {
+            entries.push(entry.map_err(|error| failed(error.to_string()))?);
+        }
+        let signer = AuditSigner::open(recovered.sealer.keys()).map_err(|error| failed(error.to_string()))?;
+        // Roots are not signed here, so the clock that would date them is never read.
+        let clock = Arc::new(LeaderClock::new(LogTime(0)));
+        let audit = Audit::new(audits, signer, recovered.history.to_string(), clock, hub)
+            .map_err(|error| failed(format!("the audit can't be opened: {error}")))?;
+        if disk.is_down() {
+            return Err(NoStart::Power);
+        }
+        let (followers, followed) = Followers::new(Arc::clone(&audit), FOLLOWED);
+        let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
+        let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
+        let found = Found {
+            entries,
+            last: recovered.last.iter().map(|last| last.index).collect(),
+            snapshot: recovered.snapshot.as_ref().map(persistence::SnapshotReader::indices),
+            skips: recovered.skips.clone(),
+            poisoned: poisoned.clone(),
+            cuts: recovered.cuts.clone(),
+            machines: machines.clone(),
+            history: recovered.history.to_string(),
+        };
+        let io = Io {
+            at,
+            clocks,
+            slew: Slew::new(clocks.mono(at), clocks.wall(at), last),
+            under_way: VecDeque::new(),
+            ring: VecDeque::new(),
+            told_read_only: false,
+            promised: found.last.clone(),
+            log,
+            disk: disk.clone(),
+            random,
+            flight: None,
+            events: VecDeque::new(),
+            published: VecDeque::new(),
+            flushes: Vec::new(),
+            read_only: false,
+            log_bytes: 0,
+            inline: 0,
+            handed_over: 0,
+            waited: 0,
+        };
+        let io = Rc::new(RefCell::new(io));
+        io.borrow_mut().tell_space();
+        let replicator = Solo::new(found.last.iter().copied(), recovered.term);
+        let around = Around(Rc::clone(&io));
+        let sequencer = Sequencer::new(machines, Box::new(replicator), recovered.sealer.clone(), around);
+        let first = first_commands(recovered.last.len(), &poisoned, io.borrow().now(), salt);
+        io.borrow_mut().ring.extend(first);
+        let views = Views::new(shards);
+        let (snapshots, to_view) = (recovered.snapshots, VecDeque::new());
+        Ok((Self { sequencer, io, views, snapshots, audit, followers, followed, to_view }, found))
+    }
+
+    /// Its surroundings.
+    pub fn io(&self) -> std::cell::RefMut<'_, Io> {
+        self.io.borrow_mut()
+    }
+
+    /// The leader's time at `at`.
+    pub fn now(&self, at: i64) -> LogTime {
+        let mut io = self.io.borrow_mut();
+        io.at = at;
+        io.now()
+    }
+
+    /// The deciding states, by shard.
+    pub fn machines(&self) -> impl ExactSizeIterator<Item = &Machine> {
+        self.sequencer.machines()
+    }
+
+    /// Draws the leader's clock towards the wall clock. True if the wall clock jumped.
+    pub fn keep_clock(&mut self, at: i64) -> bool {
+        let mut io = self.io.borrow_mut();
+        io.at = at;
+        let (mono, wall) = (io.clocks.mono(at), io.clocks.wall(at));
+        io.slew.adjust(mono, wall).is_some()
+    }
+
+    /// Puts a command with stamp `stamp` on its way to the ring.
+    pub fn send(&mut self, arrives: i64, stamp: LogTime, submission: Submission) {
+        let mut io = self.io.borrow_mut();
+        let place = io.under_way.partition_point(|(at, ..)| *at <= arrives);
+        io.under_way.insert(place, (arrives, stamp, submission));
+    }
+
+    /// Asks for the end, as a signal does: what was taken is answered first.
+    pub fn ask_to_stop(&mut self) {
+        let mut io = self.io.borrow_mut();
+        let under_way = std::mem::take(&mut io.under_way);
+        io.ring.extend(under_way.into_iter().map(|(_, _, submission)| submission));
+        io.ring.push_back(Submission::Stop);
+    }
+
+    /// Whether it has ended as asked.
+    pub fn is_finished(&self) -> bool {
+        self.sequencer.is_finished() && self.io.borrow().published.is_empty() && self.to_view.is_empty()
+    }
+
+    /// One round of the core's thread.
+    pub fn turn(&mut self, at: i64) -> Result<(), Ended> {
+        {
+            let mut io = self.io.borrow_mut();
+            io.at = at;
+            while io.under_way.front().is_some_and(|(arrives, ..)| *arrives <= at) {
+                let (_, _, submission) = io.under_way.pop_front().expect("looked at just now");
+                io.ring.push_back(submission);
+            }
+        }
+        self.guarded(|node| {
+            while let Some(event) = node.next_event() {
+                node.sequencer.event(event);
+            }
+            node.sequencer.turn();
+        })
+    }
+
+    fn next_event(&self) -> Option<LogEvent> {
+        self.io.borrow_mut().events.pop_front()
+    }
+
+    /// The log thread makes durable what it was given.
+    pub fn flush(&mut self, at: i64) -> Result<(), Ended> {
+        self.guarded(|node| {
+            let mut io = node.io.borrow_mut();
+            io.at = at;
+            let Some(batch) = io.flight.take() else { return };
+            let event = io.append(batch);
+            io.events.push_back(event);
+        })
+    }
+
+    /// A full disk is asked again.
+    pub fn retry(&mut self) -> Result<(), Ended> {
+        self.guarded(|node| {
+            let mut io = node.io.borrow_mut();
+            if io.log.is_full() {
+                let tried = io.log.retry();
+                io.after(tried);
+            }
+        })
+    }
+
+    /// Lets the view see `published`, which the judge has seen.
+    pub fn publish(&mut self, published: Committed) {
+        self.to_view.push_back(published);
+    }
+
+    /// The view applies at most `most` entries; tells how many are left.
+    pub fn show(&mut self, most: usize) -> usize {
+        for _ in 0..most {
+            let Some(committed) = self.to_view.pop_front() else { break };
+            self.views.apply(committed, &self.followers);
+            self.audit();
+        }
+        self.to_view.len()
+    }
+
+    /// The audit thread goes on.
+    fn audit(&self) {
+        let mut closed = [false; TENDER_SHARDS as usize + 1];
+        while let Ok(next) = self.followed.try_recv() {
+            self.audit.follow(next, &mut closed);
+        }
+    }
+
+    /// A reader's handle on the view.
+    pub fn view(&self) -> View {
+        View::new(Arc::clone(&self.views))
+    }
+
+    /// Writes a snapshot of the view and lets go what it covers. An error of the disk is told, not fatal.
+    pub fn snapshot(&mut self) -> Result<Option<String>, Ended> {
+        let copies = copy_for_snapshot(&self.views, &self.followers);
+        self.audit();
+        let taken = write_snapshot(copies, &self.snapshots);
+        self.guarded(|node| {
+            let mut io = node.io.borrow_mut();
+            if io.disk.is_down() {
+                resume_unwind(Box::new(Ended::Power));
+            }
+            io.log_bytes = 0;
+            match taken {
+                Ok(covered) => {
+                    let cut = io.log.truncate(&covered);
+                    io.after(cut);
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            }
+        })
+    }
+
+    /// When the core has something to do by itself: a deadline, or the end of a pause after a refusal. In true time.
+    pub fn due(&mut self, at: i64) -> Option<i64> {
+        if self.sequencer.has_work() || !self.io.borrow().events.is_empty() {
+            return Some(at);
+        }
+        let io = self.io.borrow();
+        let mono = io.clocks.mono(at);
+        if let Some(until) = self.sequencer.held_until() {
+            return Some(at + (until.as_nanos() as i64 - mono).max(0) + 1_000);
+        }
+        let deadline = self.sequencer.next_deadline()?;
+        let wait = deadline.0.saturating_mul(MS) - io.slew.time_ns(mono);
+        // Never exactly right, as no timer is: looked at again when it fires.
+        Some(at + wait.max(0) + 1_000)
+    }
+
+    fn guarded<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> Result<R, Ended> {
+        match catch_unwind(AssertUnwindSafe(|| act(self))) {
+            Ok(result) => Ok(result),
+            Err(payload) => match payload.downcast::<Ended>() {
+                Ok(ended) => Err(*ended),
+                Err(payload) => resume_unwind(payload),
+            },
+        }
+    }
+}
+
+impl Io {
+    fn after(&mut self, step: Result<(), AppendError>) {
+        if self.disk.is_down() {
+            resume_unwind(Box::new(Ended::Power));
+        }
+        self.tell_space();
+        if let Err(AppendError::Failed(error)) = step {
+            self.events.push_back(LogEvent::Failed { error: error.to_string() });
+        }
+    }
+}

@@ -1,0 +1,848 @@
+//! The world: one seed, a heap of events keyed by time and number, and everything that happens in them.
+//!
+//! Two phases: faults, then healing, in which everything must be served again. Nodes are a list and events name theirs,
+//! so that a network and more of them find their place; there is one. Decides what happens, never what is right: that is
+//! the [`Judge`]'s.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use api::node::Submission;
+use engine::LogTime;
+
+use crate::chance::{Random, seed_entropy, stream};
+use crate::client::Clients;
+use crate::disk::{Crash, Image, SimDisk};
+use crate::judge::{Judge, Loss};
+use crate::marks::Mark;
+use crate::node::{Clocks, Ended, MS, NoStart, Node, SECOND};
+use crate::quiet;
+pub use crate::report::{Plan, Report};
+
+mod faults;
+
+/// Bytes of log after which a snapshot is taken.
+const SNAPSHOT_BYTES: u64 = 16 << 10;
+/// How long a fresh command may take once everything is healed.
+const HEALED_WITHIN: i64 = 10 * SECOND;
+/// The wall clock where true time is 0.
+const EPOCH: i64 = 1_700_000_000_000 * MS;
+
+/// What happens. Events of a node carry the number of the process they were meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// The core's thread looks around.
+    Turn { process: u64 },
+    /// The log thread is done.
+    Flush { process: u64 },
+    /// The view goes on.
+    Show { process: u64 },
+    /// The snapshot thread begins.
+    Snapshot { process: u64 },
+    /// Clock and full disk are looked at.
+    Second { process: u64 },
+    /// A client does something.
+    Act { client: usize },
+    /// A client has waited long enough.
+    Impatient { client: usize, request: u64 },
+    /// A subscriber looks.
+    Read { reader: usize },
+    /// The power goes.
+    Crash,
+    /// The process is asked to end.
+    Stop,
+    /// A process starts.
+    Start,
+    /// The wall clock jumps, or the machine's clocks change their pace.
+    TurnClock,
+    /// The disk fills up, or has room again.
+    Fill { full: bool },
+    /// The disk becomes slow, or fast again.
+    Slow { slow: bool },
+    /// Something is sent that makes the engine panic.
+    Poison,
+    /// Somebody asks what a key came to.
+    Recall,
+    /// Bytes change behind everybody's back.
+    Damage,
+}
+
+/// See the module.
+pub struct World {
+    plan: Plan,
+    at: i64,
+    number: u64,
+    heap: BinaryHeap<Reverse<(i64, u64, What)>>,
+    events: u64,
+    disk: SimDisk,
+    clocks: Clocks,
+    chance: Random,
+    crashes: Random,
+    pace: Random,
+    /// All nodes; for now one, and none while it is down.
+    nodes: Vec<Option<Node>>,
+    turn_at: i64,
+    flush_at: i64,
+    show_at: i64,
+    snapshot_due: bool,
+    slow: bool,
+    full: bool,
+    refused_while_full: bool,
+    stopping: bool,
+    healing: bool,
+    /// Whether the next start must succeed: the disk was put in order.
+    must_start: bool,
+    /// The disk before the first start that has not succeeded since; in worlds without an atlas.
+    before_start: Option<Image>,
+    ended_silently: bool,
+    inline: u64,
+    handed_over: u64,
+    waited: u64,
+    refused: u64,
+    undetectable: u64,
+    /// All flushes: whether the disk kept less than it said, and their entries.
+    flushes: Vec<(bool, Vec<(u16, u64)>)>,
+    clients: Clients,
+    judge: Judge,
+}
+
+/// Runs the world of `plan`.
+///
+/// # Errors
+/// The promise that was broken, in words.
+pub fn run(plan: Plan) -> Result<Report, String> {
+    quiet::run(|| {
+        let mut world = World::new(plan);
+        world.faults();
+        if !world.ended_silently {
+            world.heal();
+        }
+        world.report()
+    })
+}
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        seed_entropy(plan.seed);
+        let mut chance = stream(plan.seed, "world");
+        let mut clock = stream(plan.seed, "clock");
+        let clocks = Clocks::new(clock.between(-300, 300), EPOCH + clock.between(0, 5_000) * MS);
+        let disk = SimDisk::new(plan.seed);
+        let pace = stream(plan.seed, "pace");
+        let mut world = Self {
+            plan,
+            at: 0,
+            number: 0,
+            heap: BinaryHeap::new(),
+            events: 0,
+            disk,
+            clocks,
+            crashes: stream(plan.seed, "crash"),
+            pace,
+            nodes: vec![None],
+            turn_at: i64::MAX,
+            flush_at: i64::MAX,
+            show_at: i64::MAX,
+            snapshot_due: false,
+            slow: false,
+            full: false,
+            refused_while_full: false,
+            stopping: false,
+            healing: false,
+            must_start: true,
+            before_start: None,
+            ended_silently: false,
+            inline: 0,
+            handed_over: 0,
+            waited: 0,
+            refused: 0,
+            undetectable: 0,
+            flushes: Vec::new(),
+            clients: Clients::new(plan.seed),
+            judge: Judge::new(),
+            chance: stream(plan.seed, "more"),
+        };
+        world.after(0, What::Start);
+        for client in 0..world.clients.len() {
+            world.after(chance.between(1, 2_000) * MS, What::Act { client });
+        }
+        for reader in 0..world.clients.readers() {
+            world.after(chance.between(1, 4_000) * MS, What::Read { reader });
+        }
+        for (seconds, what) in [
+            (20, What::Crash),
+            (90, What::Stop),
+            (30, What::TurnClock),
+            (40, What::Fill { full: true }),
+            (50, What::Slow { slow: true }),
+            (120, What::Poison),
+            (10, What::Recall),
+        ] {
+            world.some_time(seconds, what);
+        }
+        if !plan.recoverable {
+            world.some_time(40, What::Damage);
+        }
+        world
+    }
+
+    fn after(&mut self, wait: i64, what: What) {
+        self.number += 1;
+        self.heap.push(Reverse((self.at + wait, self.number, what)));
+    }
+
+    /// At some time, `seconds` from now in the mean.
+    fn some_time(&mut self, seconds: i64, what: What) {
+        let wait = self.chance.between(1, 2_000 * seconds) * MS;
+        self.after(wait, what);
+    }
+
+    /// What the atlas allows to go wrong.
+    fn allow_faults(&mut self) {
+        let recoverable = self.plan.recoverable;
+        self.disk.plan(|hazards| {
+            hazards.crash = 6_000;
+            hazards.sync_error = 3_000;
+            hazards.write_error = 6_000;
+            if !recoverable {
+                hazards.lie = 400;
+                hazards.lost = 400;
+                hazards.misdirect = 400;
+                hazards.stale = 60;
+            }
+        });
+    }
+
+    fn faults(&mut self) {
+        while self.clients.sent() < self.plan.commands && !self.ended_silently {
+            self.next_event();
+        }
+    }
+
+    fn next_event(&mut self) {
+        let Some(Reverse((at, _, what))) = self.heap.pop() else { unreachable!("clients always do something") };
+        assert!(at >= self.at, "time goes forward");
+        self.at = at;
+        self.events += 1;
+        self.happen(what);
+    }
+
+    fn is_up(&self) -> bool {
+        self.nodes[0].is_some()
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Turn { process } => {
+                if process == self.judge.process() && self.at == self.turn_at {
+                    self.turn_at = i64::MAX;
+                    self.act(Node::turn);
+                }
+            }
+            What::Flush { process } => {
+                if process == self.judge.process() && self.is_up() {
+                    self.flush_at = i64::MAX;
+                    self.act(Node::flush);
+                }
+            }
+            What::Show { process } => {
+                if process == self.judge.process() && self.at == self.show_at {
+                    self.show_at = i64::MAX;
+                    let most = self.pace.between(1, 40) as usize;
+                    if let Some(node) = &mut self.nodes[0]
+                        && node.show(most) > 0
+                    {
+                        self.show_soon();
+                    }
+                }
+            }
+            What::Snapshot { process } => {
+                if process == self.judge.process() && self.is_up() {
+                    self.snapshot();
+                }
+            }
+            What::Second { process } => {
+                if process == self.judge.process() && self.is_up() {
+                    self.second();
+                }
+            }
+            What::Act { client } => self.client_acts(client),
+            What::Impatient { client, request } => {
+                if self.clients.is_waiting_for(client, request) && self.is_up() && !self.stopping {
+                    self.send_again(client);
+                }
+            }
+            What::Read { reader } => self.read(reader),
+            What::Crash => {
+                if !self.healing {
+                    self.crash();
+                    self.some_time(30, What::Crash);
+                }
+            }
+            What::Stop => {
+                if !self.healing {
+                    self.ask_to_stop();
+                    self.some_time(150, What::Stop);
+                }
+            }
+            What::Start => self.start(),
+            What::TurnClock => {
+                if !self.healing {
+                    self.turn_clock();
+                    self.some_time(40, What::TurnClock);
+                }
+            }
+            What::Fill { full } => self.fill(full),
+            What::Slow { slow } => {
+                self.slow = slow && !self.healing;
+                self.some_time(if slow { 10 } else { 60 }, What::Slow { slow: !slow });
+            }
+            What::Poison => {
+                if !self.healing {
+                    self.poison();
+                }
+            }
+            What::Recall => {
+                self.recall();
+                self.some_time(10, What::Recall);
+            }
+            What::Damage => {
+                if !self.healing {
+                    self.damage(|_| true);
+                    self.some_time(60, What::Damage);
+                }
+            }
+        }
+    }
+
+    /// Lets the node do something at this instant, and sees to what comes of it.
+    fn act(&mut self, act: impl FnOnce(&mut Node, i64) -> Result<(), Ended>) {
+        let Some(node) = &mut self.nodes[0] else { return };
+        let done = act(node, self.at);
+        if let Err(ended) = done {
+            if ended == Ended::Power {
+                self.judge.marks.hit(Mark::CrashInFlush);
+            }
+            return self.end(ended);
+        }
+        self.look();
+    }
+
+    /// Sees what the node has made known, tells the judge and the clients, and when to look again.
+    fn look(&mut self) {
+        let Some(node) = &mut self.nodes[0] else { return };
+        loop {
+            let (published, promised) = {
+                let mut io = node.io();
+                (io.published.pop_front(), io.promised.clone())
+            };
+            let Some(published) = published else { break };
+            let (shard, promised) = (published.shard, promised[usize::from(published.shard)]);
+            self.judge.published(shard, published.term, &published.entry, promised);
+            node.publish(published);
+        }
+        for (client, request, answer) in self.clients.answers() {
+            self.judge.answered(request.into(), &answer);
+            self.refused_while_full |= answer.is_err() && self.full;
+            if answer.is_ok() && self.refused_while_full && !self.full {
+                self.refused_while_full = false;
+                self.judge.marks.hit(Mark::FullAndBack);
+            }
+            if let Some(wait) = self.clients.answered(client, request, &answer, &mut self.judge) {
+                let wait = self.at_an_edge(client, wait);
+                self.after(wait, What::Act { client });
+            }
+        }
+        let Some(node) = &mut self.nodes[0] else { return };
+        let (flying, inline) = {
+            let io = node.io();
+            if io.waited > self.waited {
+                self.judge.marks.hit(Mark::DeadlineWaited);
+            }
+            self.waited = io.waited;
+            let done = (io.flight.is_some(), io.inline > self.inline);
+            (self.inline, self.handed_over) = (io.inline, io.handed_over);
+            done
+        };
+        if inline {
+            self.judge.marks.hit(Mark::FlushedByCore);
+        }
+        if node.is_finished() && self.stopping {
+            return self.end_as_asked();
+        }
+        let process = self.judge.process();
+        if flying && self.flush_at == i64::MAX {
+            self.judge.marks.hit(Mark::FlushedByLogThread);
+            let latency = self.flush_latency();
+            self.flush_at = self.at + latency;
+            self.after(latency, What::Flush { process });
+        }
+        // A flush on the core's own thread keeps it for as long as it takes.
+        let busy = if inline { self.flush_latency() } else { 0 };
+        let Some(node) = &mut self.nodes[0] else { return };
+        let arrives = node.io().under_way.front().map(|(at, ..)| *at);
+        let due = node.due(self.at);
+        let snapshot = node.io().log_bytes > SNAPSHOT_BYTES && !self.snapshot_due;
+        let wake = due.into_iter().chain(arrives).min().map(|wake| wake.max(self.at + busy));
+        if let Some(wake) = wake.filter(|wake| *wake < self.turn_at) {
+            self.turn_at = wake;
+            self.after(wake - self.at, What::Turn { process });
+        }
+        if snapshot {
+            self.snapshot_due = true;
+            let wait = self.pace.between(0, 200) * MS;
+            self.after(wait, What::Snapshot { process });
+        }
+        self.show_soon();
+    }
+
+    fn show_soon(&mut self) {
+        if self.show_at == i64::MAX {
+            let wait = self.pace.between(10, 3_000) * 1_000;
+            self.show_at = self.at + wait;
+            self.after(wait, What::Show { process: self.judge.process() });
+        }
+    }
+
+    fn flush_latency(&mut self) -> i64 {
+        match (self.slow, self.pace.between(0, 999)) {
+            (_, 0) => self.pace.between(1_000, 5_000) * MS,
+            (true, _) => self.pace.between(5, 500) * MS,
+            (false, _) => self.pace.between(100, 2_000) * 1_000,
+        }
+    }
+
+    /// One command more of a client, or its last one again.
+    fn client_acts(&mut self, client: usize) {
+        if !self.is_up() || self.stopping {
+            let wait = self.pace.between(100, 3_000) * MS;
+            return self.after(wait, What::Act { client });
+        }
+        if self.clients.waits(client) {
+            return self.send_again(client);
+        }
+        let Some(node) = &self.nodes[0] else { return };
+        let stamp = node.now(self.at);
+        let new = self.clients.new_command(client, stamp, &mut self.judge);
+        self.send(client, new);
+    }
+
+    fn send_again(&mut self, client: usize) {
+        let Some(node) = &self.nodes[0] else { return };
+        let stamp = node.now(self.at);
+        let Some(again) = self.clients.again(client, stamp, &mut self.judge) else {
+            // Without a key it is not known what became of it, and it must not be sent twice.
+            let wait = self.pace.between(10, 2_000) * MS;
+            return self.after(wait, What::Act { client });
+        };
+        self.send(client, again);
+    }
+
+    fn send(&mut self, client: usize, (stamp, request, submission): (LogTime, u64, Submission)) {
+        let slow = self.pace.one_in(30);
+        let delay = self.pace.between(10, if slow { 60_000 } else { 800 }) * 1_000;
+        let arrives = self.clients.in_order(client, self.at + delay);
+        let Some(node) = &mut self.nodes[0] else { return };
+        node.send(arrives, stamp, submission);
+        if self.pace.one_in(15) {
+            let wait = self.pace.between(1, 40) * MS;
+            self.after(wait, What::Impatient { client, request });
+        }
+        self.look();
+    }
+
+    /// A pause of a client; sometimes up to the edge of a deadline.
+    fn at_an_edge(&mut self, client: usize, wait: i64) -> i64 {
+        let shard = 1 + (client % usize::from(crate::node::TENDER_SHARDS)) as u16;
+        let Some(node) = &self.nodes[0] else { return wait };
+        if !self.pace.one_in(3) {
+            return wait;
+        }
+        let Some(deadline) = self.judge.twin(shard).next_deadline() else { return wait };
+        let left = (deadline - node.now(self.at).0) * MS;
+        let edge = left + self.pace.between(-3, 2) * MS / 2;
+        if (0..60 * SECOND).contains(&edge) { edge } else { wait }
+    }
+
+    fn second(&mut self) {
+        let process = self.judge.process();
+        let Some(node) = &mut self.nodes[0] else { return };
+        node.keep_clock(self.at);
+        let states = self.pace.one_in(10);
+        self.act(|node, _| node.retry());
+        if states && let Some(node) = &self.nodes[0] {
+            self.judge.same_states(node.machines(), "while it runs");
+        }
+        if self.is_up() {
+            self.after(SECOND, What::Second { process });
+        }
+    }
+
+    fn snapshot(&mut self) {
+        self.snapshot_due = false;
+        let operations = self.disk.operations();
+        if !self.healing && self.crashes.one_in(6) {
+            self.disk.plan(|hazards| hazards.crash = 12);
+        }
+        let Some(node) = &mut self.nodes[0] else { return };
+        let taken = node.snapshot();
+        if !self.healing {
+            self.allow_faults();
+        }
+        match taken {
+            Err(Ended::Power) => {
+                self.judge.marks.hit(Mark::CrashInSnapshot);
+                self.end(Ended::Power);
+            }
+            Err(ended) => self.end(ended),
+            Ok(_) => {
+                self.judge.trace("snapshot", self.disk.operations() - operations);
+                self.look();
+            }
+        }
+    }
+
+    /// The power goes now, or at one of the next operations of the disk.
+    fn crash(&mut self) {
+        if !self.is_up() {
+            return;
+        }
+        if self.crashes.one_in(3) {
+            return self.end(Ended::Power);
+        }
+        self.disk.plan(|hazards| hazards.crash = 20);
+    }
+
+    fn ask_to_stop(&mut self) {
+        if self.stopping {
+            return;
+        }
+        if let Some(node) = &mut self.nodes[0] {
+            node.ask_to_stop();
+            self.stopping = true;
+            self.act(Node::turn);
+        }
+    }
+
+    fn end_as_asked(&mut self) {
+        self.judge.marks.hit(Mark::GracefulStop);
+        let node = self.nodes[0].take();
+        if let Some(mut node) = node {
+            self.flushes.append(&mut node.io().flushes);
+            node.show(usize::MAX);
+            self.judge.same_states(node.machines(), "at the end");
+        }
+        self.down();
+        let wait = self.crashes.between(10, 4_000) * MS;
+        self.after(wait, What::Start);
+    }
+
+    /// The process has ended: what it knew is gone.
+    fn end(&mut self, ended: Ended) {
+        if let Ended::Stopped(reason) = &ended {
+            let poison = reason.contains("panicked") && self.judge.knows_poison();
+            let device = reason.contains("could not be written or flushed");
+            assert!(poison || device, "V: the process stopped itself: {reason}");
+            if device {
+                self.judge.marks.hit(Mark::SyncFailed);
+            }
+        }
+        self.judge.trace(if ended == Ended::Power { "power" } else { "stopped" }, self.at as u64);
+        // Nothing that is dropped may reach the disk any more.
+        self.disk.down();
+        if let Some(node) = &self.nodes[0] {
+            self.flushes.append(&mut node.io().flushes);
+        }
+        self.nodes[0] = None;
+        self.down();
+        self.clients.answers();
+        let crash = match ended {
+            Ended::Stopped(_) => Crash::Process,
+            Ended::Power => self.crashes.pick(&Crash::ALL),
+        };
+        self.disk
+            .plan(|hazards| *hazards = crate::disk::Hazards { capacity: hazards.capacity, ..Default::default() });
+        if !self.plan.recoverable {
+            self.disk.plan(|hazards| hazards.stale = 60);
+        }
+        self.disk.restart(crash);
+        // Long enough, at times, for lots to end meanwhile.
+        let longest = if self.crashes.one_in(3) { 60_000 } else { 1_500 };
+        let wait = if self.healing { 10 } else { self.crashes.between(1, longest) } * MS;
+        if self.plan.recoverable && self.crashes.one_in(8) {
+            self.damage_a_snapshot();
+        }
+        self.after(wait, What::Start);
+    }
+
+    fn down(&mut self) {
+        self.turn_at = i64::MAX;
+        self.flush_at = i64::MAX;
+        self.show_at = i64::MAX;
+        self.snapshot_due = false;
+        self.stopping = false;
+        (self.inline, self.handed_over, self.waited) = (0, 0, 0);
+        self.clients.connections_break();
+        for client in self.clients.left_alone() {
+            let wait = self.pace.between(1, 3_000) * MS;
+            self.after(wait, What::Act { client });
+        }
+    }
+
+    fn start(&mut self) {
+        if self.is_up() {
+            return;
+        }
+        if !self.healing && self.crashes.one_in(5) {
+            self.disk.plan(|hazards| hazards.crash = 60);
+        }
+        let errors = |disk: &SimDisk| {
+            let injected = disk.injected();
+            let of = |word: &&&str| word.contains("failed") || word.contains("no space");
+            injected.keys().filter(of).map(|word| injected[word]).sum::<u64>()
+        };
+        let before = errors(&self.disk);
+        let writes = self.disk.writes();
+        if !self.plan.recoverable && self.before_start.is_none() {
+            self.before_start = Some(self.disk.image());
+        }
+        // A node that starts finds the device as it is; a stale page of the start before is gone.
+        let random = Random::new(self.plan.seed ^ self.number);
+        match Node::start(&self.disk, self.at, self.clocks, random) {
+            Ok((node, found)) => self.started(node, &found),
+            Err(NoStart::Power) => {
+                self.judge.marks.hit(Mark::CrashInRecovery);
+                self.judge.trace("crash in recovery", self.at as u64);
+                self.disk.plan(|hazards| hazards.crash = 0);
+                let crash = self.crashes.pick(&Crash::ALL);
+                self.disk.restart(crash);
+                let wait = self.crashes.between(1, 500) * MS;
+                self.after(wait, What::Start);
+            }
+            Err(NoStart::Refused(text)) => {
+                let device = errors(&self.disk) > before;
+                let damaged = device || (!self.plan.recoverable && self.disk.is_damaged());
+                assert!(damaged, "D7: a start on a sound disk is refused: {text}");
+                assert!(!self.must_start || device, "D7: a start on a restored disk is refused: {text}");
+                self.judge.trace("refused", self.at as u64);
+                if self.plan.recoverable || !self.disk.is_damaged() {
+                    // As a supervisor does: again, after a while.
+                    let wait = self.crashes.between(2_000, 15_000) * MS;
+                    self.disk.restart(Crash::Process);
+                    return self.after(wait, What::Start);
+                }
+                assert!(tells(&text), "D7: a refusal says where, what and what to do: {text}");
+                self.refused += 1;
+                let lied = self.flushes.iter().any(|(hurt, _)| *hurt);
+                self.judge.marks.hit(if lied { Mark::LieRefused } else { Mark::DamageRefused });
+                // The operator brings back what was damaged.
+                let before = self.before_start.take();
+                let changed = text.contains("Nothing was changed") && self.disk.writes() != writes;
+                assert!(!changed, "D7: a start that refused has written: {text}");
+                self.disk.restart(Crash::Process);
+                self.disk.heal(before);
+                self.must_start = true;
+                self.after(SECOND, What::Start);
+            }
+        }
+    }
+
+    fn started(&mut self, node: Node, found: &crate::node::Found) {
+        self.must_start = false;
+        self.before_start = None;
+        let known = self.judge.known();
+        if let Err(loss) = self.judge.recovered(found) {
+            // Only what the disk itself threw away behind the last sound flush may be missing, and only where it may.
+            let excused = !self.plan.recoverable && self.excuses(&loss);
+            assert!(excused, "D1: answered entries are gone: {loss:?}");
+            self.undetectable += 1;
+            self.ended_silently = true;
+            return;
+        }
+        if !self.plan.recoverable {
+            self.disk.accept(|path| path.extension().is_some_and(|extension| extension == "seg"));
+        }
+        // What was durable although nobody was answered for it.
+        let more = known.iter().zip(&found.last).enumerate();
+        let more =
+            more.flat_map(|(shard, (known, last))| (known + 1..=*last).map(move |index| (shard as u16, index)));
+        self.flushes.push((false, more.collect()));
+        if !found.cuts.is_empty() {
+            self.judge.marks.hit(Mark::TailCut);
+            if found.cuts.iter().any(|cut| cut.found.contains("checksum") || cut.found.contains("length")) {
+                self.judge.marks.hit(Mark::RecordTorn);
+            }
+        }
+        if let Some(snapshot) = &found.snapshot
+            && snapshot.iter().zip(&found.last).any(|(snapshot, last)| snapshot < last)
+        {
+            self.judge.marks.hit(Mark::SnapshotAndTail);
+        }
+        self.nodes[0] = Some(node);
+        self.see_files();
+        if self.healing {
+            self.disk.plan(|hazards| *hazards = crate::disk::Hazards::default());
+        } else {
+            self.allow_faults();
+        }
+        let process = self.judge.process();
+        self.after(SECOND, What::Second { process });
+        self.turn_at = self.at;
+        self.after(0, What::Turn { process });
+    }
+
+    /// Whether a loss is one that no single node can tell from a torn tail: all that is missing are the last flushes,
+    /// and the disk threw each of them away; of the very last one it is enough that something was damaged.
+    fn excuses(&self, loss: &Loss) -> bool {
+        let mut missing: BTreeSet<(u16, u64)> = BTreeSet::new();
+        for (shard, known, found) in &loss.shards {
+            missing.extend((found + 1..=*known).map(|index| (*shard, index)));
+        }
+        let damaged = self.disk.is_damaged();
+        let flushes = self.flushes.iter().rev().filter(|(_, entries)| !entries.is_empty());
+        for (place, (hurt, entries)) in flushes.enumerate() {
+            if missing.is_empty() {
+                break;
+            }
+            if !(*hurt || (place == 0 && damaged)) {
+                return false;
+            }
+            for entry in entries {
+                missing.remove(entry);
+            }
+        }
+        missing.is_empty()
+    }
+
+    fn see_files(&mut self) {
+        let segments: Vec<u64> = self
+            .disk
+            .files()
+            .iter()
+            .filter_map(|path| u64::from_str_radix(path.file_name()?.to_str()?.strip_suffix(".seg")?, 16).ok())
+            .collect();
+        if segments.iter().any(|number| *number > 2) {
+            self.judge.marks.hit(Mark::SegmentRolled);
+        }
+        // Old ones wait under their names until they are used again: the first is gone when it was.
+        if segments.iter().min().is_some_and(|first| *first > 1) {
+            self.judge.marks.hit(Mark::SegmentRecycled);
+        }
+    }
+
+    fn poison(&mut self) {
+        if self.is_up() && !self.stopping {
+            let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
+            self.clients.prepare_poison(stamp, &mut self.judge);
+        }
+        self.some_time(150, What::Poison);
+    }
+
+    /// Asks under a key, as `bid.query` does: everything sent before is settled first.
+    fn recall(&mut self) {
+        if !self.is_up() || self.stopping {
+            return;
+        }
+        let Some((request, tender, key)) = self.clients.asks() else { return };
+        let Some(node) = &mut self.nodes[0] else { return };
+        if node.show(usize::MAX) > 0 {
+            return;
+        }
+        let told = node.view().recall(tender, key);
+        self.judge.recalled(request, told);
+        self.judge.marks.hit(Mark::KeyRecalled);
+    }
+
+    fn read(&mut self, reader: usize) {
+        let wait = self.pace.between(50, 6_000) * MS;
+        self.after(wait, What::Read { reader });
+        let Some(node) = &self.nodes[0] else { return };
+        self.clients.reads(reader, &node.view(), &mut self.judge);
+    }
+
+    /// No more faults: everything must be served again, within a bound, and read back.
+    fn heal(&mut self) {
+        self.healing = true;
+        self.disk.plan(|hazards| *hazards = crate::disk::Hazards::default());
+        if !self.plan.recoverable {
+            self.disk.heal(None);
+        }
+        (self.slow, self.full) = (false, false);
+        self.clients.heal();
+        self.must_start = false;
+        let until = self.at + 60 * SECOND;
+        let mut fresh = None;
+        while fresh.is_none() || self.at < until {
+            self.next_event();
+            assert!(!self.ended_silently, "D1: answered entries are gone after everything was healed");
+            if fresh.is_none() && self.is_up() && !self.stopping && self.at > until - 40 * SECOND {
+                let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
+                let sent = self.clients.fresh(stamp, &mut self.judge);
+                fresh = Some(self.at);
+                self.send(self.clients.len() - 1, sent);
+            }
+            if let Some(since) = fresh {
+                let answered = self.clients.is_fresh_done(&self.judge);
+                assert!(
+                    answered || self.at < since + HEALED_WITHIN,
+                    "V1: a fresh command is not answered in time"
+                );
+            }
+            assert!(self.at < until + 120 * SECOND, "V1: the node does not come back");
+        }
+        assert!(self.clients.is_fresh_done(&self.judge), "V1: a fresh command is not answered");
+        // The last word: a clean end, a start on what the disk holds, and everything once more.
+        self.ask_to_stop();
+        while self.is_up() {
+            self.next_event();
+        }
+        let random = Random::new(self.plan.seed);
+        match Node::start(&self.disk, self.at, self.clocks, random) {
+            Ok((_, found)) => {
+                let lost = self.judge.recovered(&found);
+                assert!(lost.is_ok(), "D1: answered entries are gone in the end: {lost:?}");
+            }
+            Err(NoStart::Power) => unreachable!("the power does not go any more"),
+            Err(NoStart::Refused(text)) => panic!("D7: the last start is refused: {text}"),
+        }
+        self.judge.everything();
+    }
+
+    fn report(&mut self) -> Report {
+        self.judge.trace("end", self.at as u64);
+        self.judge.trace("operations", self.disk.operations());
+        let injected = self.disk.injected();
+        Report {
+            virtual_ns: self.at,
+            events: self.events,
+            commands: self.judge.commands,
+            answers: self.judge.answers,
+            frames: self.judge.frames,
+            starts: self.judge.process(),
+            crash_points: injected.get("power lost at an operation of the disk").copied().unwrap_or(0),
+            injected,
+            refused: self.refused,
+            undetectable: self.undetectable,
+            marks: self.judge.marks.clone(),
+            met: self.judge.met(),
+            trace: self.judge.trace_hash(),
+        }
+    }
+}
+
+/// Whether a refusal to start names the file, and where in it or which key or snapshot, and what to do.
+fn tells(text: &str) -> bool {
+    let file =
+        text.contains("/data") || text.contains("audit") || text.contains("/keys") || text.contains("snapshot");
+    let place = [
+        "offset",
+        "key",
+        "version",
+        "belongs to",
+        "snapshot",
+        "another length",
+        "failed to fill",
+        "no storage space",
+    ];
+    file && place.iter().any(|word| text.contains(word))
+}

@@ -1,0 +1,81 @@
+//! What goes wrong in a world beside crashes: clocks that jump and drift, disks that fill up, bytes that change.
+//! Never says what is right.
+
+use std::path::Path;
+
+use super::{What, World};
+use crate::chance::stream;
+use crate::marks::Mark;
+use crate::node::MS;
+
+impl World {
+    pub(super) fn turn_clock(&mut self) {
+        let mut clock = stream(self.plan.seed ^ self.number, "clock");
+        if clock.one_in(3) {
+            let pace = clock.between(-100_000, 100_000);
+            self.clocks.go_at(self.at, pace);
+            if let Some(node) = &self.nodes[0] {
+                node.io().clocks.go_at(self.at, pace);
+            }
+            return;
+        }
+        let by = clock.pick(&[-30_000, -5_000, -1_000, 1_000, 15_000, 3_600_000]) * MS;
+        let (low, high) = (self.clocks.wall(self.at).min(self.clocks.wall(self.at) + by) / MS, by.abs() / MS);
+        for shard in 1..=crate::node::TENDER_SHARDS {
+            if self.judge.twin(shard).next_deadline().is_some_and(|due| (low..=low + high).contains(&due)) {
+                self.judge.marks.hit(Mark::ClockJumpAcrossClose);
+            }
+        }
+        self.clocks.wall_ahead += by;
+        if let Some(node) = &self.nodes[0] {
+            node.io().clocks.wall_ahead += by;
+        }
+    }
+
+    pub(super) fn fill(&mut self, full: bool) {
+        if full && self.healing {
+            return;
+        }
+        self.full = full;
+        // A little is left, so that it ends at any operation.
+        let left = if self.chance.one_in(2) { self.chance.between(0, 40_000) as u64 } else { 0 };
+        let capacity = full.then(|| self.disk.used() + left);
+        self.disk.plan(|hazards| hazards.capacity = capacity);
+        if full {
+            self.some_time(40, What::Fill { full: false });
+        } else {
+            self.some_time(80, What::Fill { full: true });
+        }
+    }
+
+    pub(super) fn damage(&mut self, may: impl Fn(&Path) -> bool) {
+        if let Some((path, offset)) = self.disk.corrupt(may) {
+            let file = path.to_string_lossy().into_owned();
+            self.judge.trace(&file, offset as u64);
+            self.must_start = false;
+            // Found at the next start at the latest; let that not be long.
+            if self.is_up() && self.crashes.one_in(2) {
+                self.crash();
+            }
+        }
+    }
+
+    /// The atlas allows the newest snapshot to be damaged while the one before it is whole: both and the log lead to
+    /// the same state.
+    pub(super) fn damage_a_snapshot(&mut self) {
+        let mut snapshots: Vec<_> = self
+            .disk
+            .files()
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "snap"))
+            .collect();
+        snapshots.sort();
+        if snapshots.len() < 2 || self.disk.is_damaged() {
+            return;
+        }
+        let newest = snapshots.pop().expect("two at least");
+        if self.disk.corrupt(|path| path == newest).is_some() {
+            self.judge.marks.hit(Mark::SnapshotPassedBy);
+        }
+    }
+}
