@@ -11,6 +11,8 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use persistence::archive::ALARM_AFTER;
+
 use crate::rest::{App, not_found};
 
 /// Bounds of the buckets of durations, in seconds: from a flush on a fast disk to a time-out.
@@ -37,9 +39,21 @@ pub fn router(app: Arc<App>) -> Router {
     let router = Router::new()
         .route("/livez", get(|| async { text(StatusCode::OK, "ok\n".to_owned()) }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(|| async { text(StatusCode::OK, metrics().render()) }))
+        .route("/metrics", get(metrics_now))
         .fallback(not_found);
     router.with_state(app)
+}
+
+async fn metrics_now(State(app): State<Arc<App>>) -> Response<Body> {
+    // Asked for here: while a store hangs, nobody else would tell how the lag grows.
+    if let Some((lag, (objects, bytes, failures))) = app.node.archive_lag() {
+        metrics::gauge!("rt_archive_lag_entries").set(lag.entries as f64);
+        metrics::gauge!("rt_archive_lag_seconds").set(lag.since.as_secs_f64());
+        metrics::counter!("rt_archive_objects_total").absolute(objects);
+        metrics::counter!("rt_archive_bytes_total").absolute(bytes);
+        metrics::counter!("rt_archive_failures_total").absolute(failures);
+    }
+    text(StatusCode::OK, metrics().render())
 }
 
 async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
@@ -61,6 +75,14 @@ async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
         let room = if app.node.read_only() { "[!] log: no room, nothing is written" } else { "[+] log" };
         body.push_str(room);
         body.push('\n');
+        if let Some((lag, _)) = app.node.archive_lag() {
+            let mark = if lag.since < ALARM_AFTER { '+' } else { '!' };
+            body.push_str(&format!(
+                "[{mark}] archive: {} entries, {} s behind\n",
+                lag.entries,
+                lag.since.as_secs()
+            ));
+        }
     }
     body.push_str(if good { "ready\n" } else { "not ready\n" });
     text(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)

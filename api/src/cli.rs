@@ -50,6 +50,56 @@ pub enum Command {
     /// Look at the log in the data directory; needs no keys and changes nothing.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Copy everything that is durable to an archive: of a stopped node from its data directory, of a running one from its
+    /// own archive. Goes on where an earlier one was stopped.
+    #[command(
+        after_help = "What is stored: every segment of the log, the newest snapshot, and the audit that belongs to it, each piece\n\
+                      under a name with its place and its hash; never a key. Secret parts stay sealed. Nothing is ever changed or\n\
+                      deleted, so the same command again stores only what is new.\n\n\
+                      Exit status 0: everything is there; 1: the store or the disk refused, run it again; 2: what was asked for\n\
+                      is wrong; 3: the data directory or an object is damaged, and named.\n\n\
+                      Examples:\n  \
+                      reversetender backup --data /var/lib/rt --keys /var/lib/rt-keys --to /mnt/backup/rt\n  \
+                      AWS_REGION=… AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \\\n    \
+                      reversetender backup --config /etc/rt.toml --to s3://bucket/rt"
+    )]
+    Backup {
+        /// The archive: a folder, or s3://BUCKET/PREFIX.
+        #[arg(long, value_name = "LOCATION")]
+        to: String,
+    },
+    /// Make a data directory of an archive, to the newest entry, to a number of entries, or to a time.
+    #[command(
+        after_help = "Writes to an empty or new directory only (--data), with the keys that belong to it (--keys; they are not in the\n\
+                      archive). Checks the cluster, the versions, the hash of every object, and that no entry is missing; then\n\
+                      reads back what it wrote.\n\n\
+                      A restore that leaves out entries the archive holds is another history: the feed's `epoch` changes, readers\n\
+                      begin anew, and it is archived beside the old one. `--to latest` stays the history it was. If the lost node\n\
+                      answered anything after the archive was last shipped to, give --new-history as well.\n\n\
+                      To leave out one bad command: `reversetender log inspect` shows its entry as `seq`; restore to one before.\n\
+                      An entry is a batch: what was taken in the same flush goes with it.\n\n\
+                      Exit status 0: done; 1: the store or the disk refused; 2: what was asked for is wrong (location, point,\n\
+                      directory not empty, keys); 3: an object is damaged or missing, and named with what was expected.\n\n\
+                      Examples:\n  \
+                      reversetender restore --from /mnt/backup/rt --data /var/lib/rt-new --keys /var/lib/rt-keys\n  \
+                      reversetender restore --from s3://bucket/rt --data ./d --keys ./k --to 1200345\n  \
+                      reversetender restore --from s3://bucket/rt --data ./d --keys ./k --to 2026-03-01T09:59:59.999Z"
+    )]
+    Restore {
+        /// The archive: a folder, or s3://BUCKET/PREFIX.
+        #[arg(long, value_name = "LOCATION")]
+        from: String,
+        /// Up to where: `latest`, a number of entries counted over all shards, or a time such as 2026-03-01T10:00:00Z; all
+        /// entries before the first one that was stamped later.
+        #[arg(long, value_name = "latest|SEQ|TIME", default_value = "latest")]
+        to: String,
+        /// The history to restore, an `epoch` of the feed, where the archive holds several [default: the one shipped last].
+        #[arg(long, value_name = "EPOCH")]
+        history: Option<String>,
+        /// Begin a new history even if everything in the archive is restored.
+        #[arg(long)]
+        new_history: bool,
+    },
     /// Check an export or a receipt of the audit, without a server.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -150,6 +200,10 @@ pub struct Options {
     /// Bytes of log after which a snapshot is taken and old segments are reused [default: 268435456].
     #[arg(long, env = "RT_SNAPSHOT_BYTES", value_name = "N", global = true)]
     pub snapshot_bytes: Option<String>,
+    /// Where the log is archived all the time, to be restored elsewhere: a folder on another disk, or s3://BUCKET/PREFIX
+    /// with AWS_… variables. Segments are kept until they are there [default: none].
+    #[arg(long, env = "RT_ARCHIVE", value_name = "LOCATION", global = true)]
+    pub archive: Option<String>,
     /// Which lines go to standard error: error, warn, info, debug, trace, or a list such as info,api=debug [default:
     /// info]. Text on a terminal, JSON lines otherwise.
     #[arg(long, env = "RT_LOG", value_name = "FILTER", global = true)]
@@ -189,6 +243,7 @@ impl Options {
             &self.shards,
             &self.segment_bytes,
             &self.snapshot_bytes,
+            &self.archive,
             &self.log,
         ]
         .map(Option::as_ref)

@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::archive::Location;
+
 /// A setting: its TOML key; flag and variable have the same name in their own writing.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -39,6 +41,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "shards", default: "8", valid: "1 to 255; counts at the first start only" },
     Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
     Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
+    Setting { key: "archive", default: "none", valid: Location::VALID },
     Setting {
         key: "log",
         default: "info",
@@ -94,6 +97,8 @@ pub struct Config {
     pub segment_bytes: u32,
     /// A snapshot is taken after so many bytes of log.
     pub snapshot_bytes: u64,
+    /// Where the log is archived, if it is.
+    pub archive: Option<Location>,
     /// Which lines are logged.
     pub log: String,
 }
@@ -202,9 +207,14 @@ impl Config {
                 "{limits}: \"off\" is not valid together with {listens}: \"{listen}\"; valid: off on a loopback address, or default"
             )));
         }
+        let archive = values.read("archive", |text| {
+            let inside = |dir: &Path| dir.starts_with(&data);
+            Location::parse(text).filter(|place| !matches!(place, Location::Folder(dir) if inside(dir)))
+        })?;
         Ok(Self {
             data,
             keys,
+            archive,
             listen,
             admin_listen,
             public_url: values.read("public_url", origin_of)?,
@@ -247,7 +257,8 @@ impl Config {
             ("log", quoted(&self.log)),
         ];
         let url = self.public_url.iter().map(|url| format!("public_url = {}\n", quoted(url)));
-        lines.iter().map(|(key, value)| format!("{key} = {value}\n")).chain(url).collect()
+        let archive = self.archive.iter().map(|place| format!("archive = {}\n", quoted(place)));
+        lines.iter().map(|(key, value)| format!("{key} = {value}\n")).chain(url).chain(archive).collect()
     }
 }
 
@@ -326,6 +337,8 @@ mod tests {
             ("shards", "eight"),
             ("segment_bytes", "1048577"),
             ("snapshot_bytes", "-1"),
+            ("archive", "s3://"),
+            ("archive", "./data/archive"),
             ("log", "api=loud"),
         ] {
             let error = resolve(&[(key, value)]).expect_err(value);
@@ -350,6 +363,7 @@ mod tests {
             ("listen", "127.0.0.1:1"),
             ("trusted_proxies", "10.0.0.1, ::1"),
             ("public_url", "https://a.example/"),
+            ("archive", "s3://bucket/a/b"),
         ];
         let config = resolve(&set).expect("valid");
         let directory = tempfile::tempdir().expect("a directory");

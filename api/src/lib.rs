@@ -1,6 +1,7 @@
 //! The parts of the `reversetender` program: the edge around the engine.
 
 pub mod admin;
+pub mod archive;
 pub mod audit;
 pub mod body;
 pub mod cli;

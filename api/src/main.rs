@@ -5,6 +5,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
 use api::cli::{AuditCommand, Cli, Command, ConfigCommand, LogCommand};
 use api::config::Config;
@@ -12,7 +13,7 @@ use api::server::Server;
 use api::simulate::SimulateError;
 use api::{demo, simulate};
 use clap::Parser;
-use persistence::{RealDisk, inspect};
+use persistence::{HistoryId, RealDisk, inspect};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -42,6 +43,19 @@ fn main() -> ExitCode {
         Command::Audit(AuditCommand::Verify { file, key, checkpoints }) => {
             verify(&file, key.as_deref(), &checkpoints)
         }
+        Command::Backup { to } => match Location::parse(&to) {
+            Some(to) => archive::backup(&config, &to),
+            None => Ok(wrong("--to", &to, Location::VALID)),
+        },
+        Command::Restore { from, to, history, new_history } => {
+            let history = history.map(|text| text.parse::<HistoryId>().map_err(|_| text));
+            match (Location::parse(&from), archive::target(&to), history.transpose()) {
+                (None, ..) => Ok(wrong("--from", &from, Location::VALID)),
+                (_, None, _) => Ok(wrong("--to", &to, "latest, a number of entries, or a time with its zone")),
+                (.., Err(text)) => Ok(wrong("--history", &text, "an epoch, as the feed and `restore` tell it")),
+                (Some(from), Some(to), Ok(history)) => archive::restore(&config, &from, to, history, new_history),
+            }
+        }
         Command::Config(ConfigCommand::Check) => {
             print!("{}", config.describe());
             Ok(ExitCode::SUCCESS)
@@ -52,6 +66,12 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Says that an option of a command is wrong.
+fn wrong(option: &str, value: &str, valid: &str) -> ExitCode {
+    eprintln!("error: {option}: {value:?} is not valid; valid: {valid}");
+    ExitCode::from(WRONG)
 }
 
 /// Text for people, JSON lines for machines.

@@ -140,7 +140,9 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn start_node(config: &Config, hub: Hub) -> anyhow::Result<Node> {
+    let archive = config.archive.as_ref().map(|place| place.open().context("--archive")).transpose()?;
     let options = NodeOptions {
+        archive,
         data: config.data.clone(),
         keys: config.keys.clone(),
         shards: config.shards,

@@ -26,6 +26,7 @@ fn options(dir: &Path) -> NodeOptions {
         segment_bytes: 64 << 10,
         snapshot_bytes: u64::MAX,
         node: 1,
+        archive: None,
     }
 }
 

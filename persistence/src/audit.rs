@@ -13,11 +13,11 @@ use std::sync::Arc;
 use engine::{Action, Entry, LogTime, TenderId};
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::audit_files::{AuditFiles, AuditReader, Header, NOWHERE, RecordKind};
+use crate::audit_files::{AuditFiles, AuditReader, FILE_HEADER, Header, NOWHERE, RecordKind};
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::leaf::{Chains, ChainsPart, Fed, Head, salted_digest};
-use crate::merkle::{Frontier, Hash};
+use crate::merkle::{Frontier, Hash, node_count};
 use crate::sealer::Place;
 use crate::{HistoryId, Sealer};
 
@@ -47,6 +47,13 @@ pub struct AuditPart {
     system: Tail,
     system_count: u64,
     tenders: Vec<(TenderId, Tail)>,
+}
+
+impl AuditPart {
+    /// Where the files of the nodes and of the journal end as of this part.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        (FILE_HEADER + 32 * node_count(self.tree.size()), self.journal_end)
+    }
 }
 
 /// What a tender's chain is read from.

@@ -17,7 +17,7 @@ use crate::format::{put, u16_at, u32_at, u64_at, u128_at};
 use crate::leaf::{Head, leaf_of, read_public_part, secret_digest};
 use crate::merkle::{self, Hash, Subtrees, node_count, node_position};
 use crate::sealer::{Opened, Place, Sealed};
-use crate::{KeyError, Sealer};
+use crate::{HistoryId, KeyError, Sealer};
 
 /// Version of the files of an audit.
 pub const AUDIT_VERSION: u32 = 1;
@@ -165,7 +165,7 @@ impl Growing {
         put(&mut head, CLUSTER, &place.sealer.cluster().to_le_bytes());
         put(&mut head, HISTORY, &place.history.0.to_le_bytes());
         put(&mut head, SHARD, &shard.to_le_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[CLUSTER..]);
+        let crc = head_checksum(&head);
         put(&mut head, 12, &crc.to_le_bytes());
         let file = match place.disk.open(&path) {
             Ok(file) if file.len()? >= FILE_HEADER => {
@@ -196,6 +196,20 @@ impl Growing {
         }
         Ok(())
     }
+}
+
+/// Gives a file of an audit to another history. Its records don't know theirs.
+pub(crate) fn adopt(file: &dyn DiskFile, history: HistoryId) -> io::Result<()> {
+    let mut head = vec![0; FILE_HEADER as usize];
+    file.read_at(0, &mut head)?;
+    put(&mut head, HISTORY, &history.0.to_le_bytes());
+    let crc = head_checksum(&head);
+    put(&mut head, 12, &crc.to_le_bytes());
+    file.write_at(0, &[&head])
+}
+
+fn head_checksum(head: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[CLUSTER..])
 }
 
 /// Aside first: a file that has its name has its head, whatever a power cut leaves of what was not synced.

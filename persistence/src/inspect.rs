@@ -39,6 +39,9 @@ struct RecordLine<'a> {
     shard: u16,
     term: u64,
     index: u64,
+    /// Which entry of all shards it is, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
     length: u32,
     synced: u32,
     schema: u8,
@@ -69,6 +72,8 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
     let (found, soundness) = look(disk, dir, out)?;
     let Some(found) = found else { return Ok(soundness) };
     for file in &found.used {
+        let base = file.opening.iter().flat_map(|opening| &opening.base);
+        let mut position: u64 = base.map(|last| last.index).sum();
         let bytes = match read(disk, &file.path) {
             Ok(bytes) => bytes,
             Err(error) => return tell(&error, out),
@@ -88,7 +93,9 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
                 request: uuid_text(command.envelope.request.0),
                 sealed: command.sealed.is_some(),
             });
+            position += u64::from(record.kind.is_entry());
             let line = RecordLine {
+                seq: record.kind.is_entry().then_some(position),
                 file: file_name(&file.path),
                 offset,
                 kind: kind_name(record.kind),

@@ -23,6 +23,7 @@
 //! thread.truncate(covered);
 //! ```
 
+pub mod archive;
 mod audit;
 mod audit_files;
 mod batch;
@@ -73,6 +74,19 @@ pub struct HistoryId(pub u128);
 impl std::fmt::Display for HistoryId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&uuid_text(self.0))
+    }
+}
+
+/// Not the text of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a history is written as a UUID in lower-case letters")]
+pub struct NoHistory;
+
+impl std::str::FromStr for HistoryId {
+    type Err = NoHistory;
+
+    fn from_str(text: &str) -> Result<Self, NoHistory> {
+        archive::parse_history(text).ok_or(NoHistory)
     }
 }
 

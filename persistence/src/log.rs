@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tracing::{info, warn};
 
+use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Corruption, OpenError};
 use crate::format::{
@@ -177,6 +178,10 @@ pub struct Log {
     read_only: bool,
     failed: bool,
     opening: Batch,
+    /// How far each shard's kept snapshots reach.
+    covered: Vec<u64>,
+    /// Where an archive reads how far the log is durable and says what it has, if there is one.
+    reach: Option<Arc<Reach>>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -295,6 +300,8 @@ impl Log {
             read_only: false,
             failed: false,
             opening: Batch::new(),
+            covered: vec![0; scan.last.len()],
+            reach: None,
             _lock: lock,
         };
         match log.prepare_ahead() {
@@ -465,14 +472,34 @@ impl Log {
         };
         written.and_then(|()| active.file.sync_data()).map_err(AppendError::Failed)?;
         active.offset = offset;
+        self.tell_reach();
         Ok(())
     }
 
-    /// Lets segments go whose records are all covered: `covered` holds, for each shard, the index that the older of
-    /// the kept snapshots reaches.
+    /// From now on a segment goes only when the archive has it as well. The archive reads from what is returned how
+    /// far the log is durable.
+    pub fn keep_for_archive(&mut self) -> Arc<Reach> {
+        let reach = Arc::clone(self.reach.get_or_insert_default());
+        self.tell_reach();
+        reach
+    }
+
+    fn tell_reach(&self) {
+        if let (Some(reach), Some(active), Some(kept)) = (&self.reach, &self.active, self.kept.back()) {
+            reach.set_durable(kept.sequence, active.offset);
+        }
+    }
+
+    /// Lets segments go whose records are all covered and that the archive has, if there is one: `covered` holds, for
+    /// each shard, the index that the older of the kept snapshots reaches; what was covered before stays so.
     pub fn truncate(&mut self, covered: &[u64]) -> Result<(), AppendError> {
-        while let [_, next, ..] = self.kept.make_contiguous() {
-            if !next.base.iter().zip(covered).all(|(base, covered)| base.index <= *covered) {
+        for (known, covered) in self.covered.iter_mut().zip(covered) {
+            *known = (*known).max(*covered);
+        }
+        let archived = self.reach.as_ref().map_or(u64::MAX, |reach| reach.archived());
+        while let [oldest, next, ..] = self.kept.make_contiguous() {
+            let is_covered = next.base.iter().zip(&self.covered).all(|(base, covered)| base.index <= *covered);
+            if !is_covered || oldest.sequence > archived {
                 break;
             }
             let Some(oldest) = self.kept.pop_front() else { break };
@@ -665,11 +692,6 @@ fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenE
     let dir = &options.dir;
     let known = Meta::read(&**disk, dir)?;
     let open = |create| Keys::open(Arc::clone(disk), &options.keys_dir, options.random, create);
-    let check = |keys: &Keys, cluster| {
-        let mut check = [0; 16];
-        check.copy_from_slice(&keys.derive("check the master key", cluster)[..16]);
-        check
-    };
     if let Some(meta) = known {
         let file = dir.join(crate::meta::NAME);
         if let Some(expected) = options.cluster.filter(|cluster| *cluster != meta.cluster) {
@@ -677,7 +699,7 @@ fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenE
             return Err(OpenError::Foreign { file, what: "cluster", expected, found });
         }
         let keys = open(false)?;
-        if check(&keys, meta.cluster) != meta.key_check {
+        if key_check(&keys, meta.cluster) != meta.key_check {
             return Err(KeyError::WrongMaster { path: keys.master_path() }.into());
         }
         return Ok((meta, keys));
@@ -701,14 +723,25 @@ fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenE
         uuid_v4(bytes)
     };
     let cluster = options.cluster.unwrap_or_else(random);
-    let key_check = check(&keys, cluster);
-    let meta = Meta { cluster, history: HistoryId(random()), key_check, shards: options.shards };
+    let meta = Meta {
+        cluster,
+        history: HistoryId(random()),
+        key_check: key_check(&keys, cluster),
+        shards: options.shards,
+    };
     meta.write(&**disk, dir).map_err(OpenError::disk(dir))?;
     Ok((meta, keys))
 }
 
+/// What shows that a master key is the one of a cluster, and tells nothing of it.
+pub(crate) fn key_check(keys: &Keys, cluster: u128) -> [u8; 16] {
+    let mut check = [0; 16];
+    check.copy_from_slice(&keys.derive("check the master key", cluster)[..16]);
+    check
+}
+
 /// Random bytes as a version 4 UUID.
-fn uuid_v4(bytes: [u8; 16]) -> u128 {
+pub(crate) fn uuid_v4(bytes: [u8; 16]) -> u128 {
     let bits = u128::from_be_bytes(bytes);
     (bits & !(0xF << 76) & !(0x3 << 62)) | (4 << 76) | (2 << 62)
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::HistoryId;
+use crate::audit::AuditPart;
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::format::{ALIGN, put, u16_at, u32_at, u64_at, u128_at};
@@ -133,7 +134,7 @@ pub struct Snapshots {
     identity: Identity,
 }
 
-fn name(number: u64) -> String {
+pub(crate) fn name(number: u64) -> String {
     format!("{number:016x}.snap")
 }
 
@@ -156,7 +157,7 @@ impl Snapshots {
     }
 
     /// The numbers of the snapshots that are there, newest first.
-    fn numbers(&self) -> io::Result<Vec<u64>> {
+    pub(crate) fn numbers(&self) -> io::Result<Vec<u64>> {
         let names = self.disk.list(&self.dir)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -179,7 +180,7 @@ impl Snapshots {
     }
 
     /// Opens a snapshot after checking every byte of it.
-    fn read(&self, number: u64) -> Result<SnapshotReader, SnapshotError> {
+    pub(crate) fn read(&self, number: u64) -> Result<SnapshotReader, SnapshotError> {
         let path = self.dir.join(name(number));
         let file = self.disk.open(&path).map_err(disk_error(&path))?;
         let len = file.len().map_err(disk_error(&path))?;
@@ -278,6 +279,19 @@ impl Snapshots {
             None => Ok(vec![0; usize::from(self.identity.shards)]),
         }
     }
+}
+
+/// Gives the snapshot in `file` to another history. Its frames don't know theirs.
+pub(crate) fn adopt(file: &dyn DiskFile, history: HistoryId) -> io::Result<()> {
+    let mut head = vec![0; VECTOR];
+    file.read_at(0, &mut head)?;
+    let size = VECTOR + PLACE * usize::from(u16_at(&head, SHARDS));
+    head.resize(size, 0);
+    file.read_at(0, &mut head)?;
+    put(&mut head, HISTORY, &history.0.to_le_bytes());
+    let crc = header_checksum(&head);
+    put(&mut head, 12, &crc.to_le_bytes());
+    file.write_at(0, &[&head])
 }
 
 fn header_checksum(head: &[u8]) -> u32 {
@@ -440,6 +454,30 @@ impl SnapshotReader {
                 Some(Err(error))
             }
         })
+    }
+
+    /// The parts that tell where the audits stand, with their shards. Needs no key.
+    pub(crate) fn audit_parts(&self) -> Result<Vec<(u16, AuditPart)>, SnapshotError> {
+        let mut frames = self.raw();
+        let mut parts = Vec::new();
+        while let Some(frame) = frames.next_frame()? {
+            if frame.section == Section::Audit {
+                let part = wincode::deserialize_exact(&frame.payload)
+                    .map_err(|_| frames.damaged("a part of the audit is not one"))?;
+                parts.push((frame.shard, part));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Reads bytes of the file as they are.
+    pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, bytes)
     }
 
     fn raw(&self) -> RawFrames {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
 use engine::{Action, LogTime};
+use persistence::archive::{ArchiveError, Archiver, Shipper};
 use persistence::checkpoint::AuditSigner;
 use persistence::{
     AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry,
@@ -23,7 +24,7 @@ use super::sequencer::{Submission, system_command};
 use super::snapshots::{self, Snapshotter};
 use super::stamp::Stamps;
 use super::view::{ViewShard, Views};
-use super::{Inner, Node, NodeOptions, RING, VIEW_QUEUE};
+use super::{Archive, Inner, Node, NodeOptions, RING, VIEW_QUEUE};
 use crate::feed::Hub;
 
 /// Why a node can't start. The text says what to do.
@@ -45,6 +46,9 @@ pub enum BootError {
     /// The files of the audit can't be used.
     #[error("the audit can't be opened: {0}")]
     Audit(#[source] std::io::Error),
+    /// The folder can't be shipped to an archive.
+    #[error(transparent)]
+    Archive(ArchiveError),
     /// The system refused a thread.
     #[error("a thread can't be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -60,7 +64,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         cluster: None,
         random: system_random,
     };
-    let Recovery { log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
+    let Recovery { mut log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
     let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
     let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
     let clock = Arc::new(LeaderClock::new(last));
@@ -82,6 +86,13 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let (followers, followed) = Followers::new(Arc::clone(&audit), VIEW_QUEUE);
     let (ring, submissions) = bounded(RING);
     let (to_view, committed) = bounded(VIEW_QUEUE);
+    let shipper = options.archive.as_ref().map(|store| {
+        let snapshots = recovered.snapshots.clone();
+        Shipper::new(Arc::new(RealDisk), &options.data, snapshots, Arc::clone(store))
+    });
+    let shipper = shipper.transpose().map_err(BootError::Archive)?;
+    // Before the first segment can go.
+    let reach = shipper.is_some().then(|| log.keep_for_archive());
     let log = {
         let shared = Arc::clone(&shared);
         LogThread::spawn_waking(log, move || shared.core.wake()).map_err(BootError::Thread)?
@@ -94,6 +105,13 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         log_bytes: Arc::clone(&shared.log_bytes),
         every_bytes: options.snapshot_bytes,
     };
+    let archiver = shipper.zip(reach).map(|(shipper, reach)| Archiver {
+        shipper,
+        reach,
+        truncator: log.truncator().expect("the log thread has just started"),
+        status: Arc::default(),
+        clock: super::clock::wall_ms,
+    });
     let core = Core::new(CoreParts {
         machines,
         ring: submissions,
@@ -131,7 +149,14 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     while !shared.applied.iter().zip(views.indexes()).all(|(core, view)| view >= core.load(Ordering::Acquire)) {
         std::thread::sleep(Duration::from_millis(1));
     }
+    let archive = archiver.map(|archiver| {
+        let (stop, stopped) = bounded(0);
+        let status = Arc::clone(&archiver.status);
+        let thread = spawn("archive", move || archiver.run(&stopped))?;
+        Ok::<_, BootError>(Archive { status, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) })
+    });
     let inner = Inner {
+        archive: archive.transpose()?,
         ring,
         shared,
         keys: Arc::clone(recovered.sealer.keys()),

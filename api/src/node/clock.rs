@@ -93,6 +93,11 @@ impl LeaderClock {
     }
 }
 
+/// What the wall clock says, in milliseconds since 1970. Stamps nothing.
+pub fn wall_ms() -> i64 {
+    wall_ns() / NS_PER_MS
+}
+
 fn wall_ns() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_nanos() as i64,

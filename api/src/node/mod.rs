@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Sender, TrySendError};
 use engine::{Action, Command, LogTime, Reply, TenderId};
 use persistence::Keys;
+use persistence::archive::{Lag, Status, Store};
 
 pub use self::audit::{Audit, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{BootError, Poison, Recovery, first_commands, recover};
@@ -54,6 +55,8 @@ pub struct NodeOptions {
     pub snapshot_bytes: u64,
     /// This node's number, part of every command it takes.
     pub node: u16,
+    /// Where the log is archived, if it is.
+    pub archive: Option<Arc<dyn Store>>,
 }
 
 /// Why a command was not decided.
@@ -85,6 +88,15 @@ struct Inner {
     /// Closing it ends the snapshot thread.
     stop_snapshots: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    archive: Option<Archive>,
+}
+
+/// The thread that archives.
+struct Archive {
+    status: Arc<Status>,
+    /// Closing it lets the thread ship once more and end.
+    stop: Mutex<Option<Sender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The handle on a running node. Cheap to clone.
@@ -275,6 +287,21 @@ impl Node {
                 tracing::error!("A thread of the node panicked while it stopped");
             }
         }
+        let Some(archive) = &self.inner.archive else { return };
+        // Behind the core: then the log is complete, and the last round ships all of it.
+        archive.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = archive.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("The archive's thread panicked while it stopped");
+        }
+    }
+
+    /// How far the archive is behind what was answered, with the objects and bytes that were stored and how often the
+    /// store refused; none when nothing is archived.
+    pub fn archive_lag(&self) -> Option<(Lag, (u64, u64, u64))> {
+        let archive = self.inner.archive.as_ref()?;
+        let entries = self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).sum();
+        Some((archive.status.lag(entries), archive.status.counts()))
     }
 
     fn shard_of(&self, action: &Action) -> u16 {

@@ -75,6 +75,7 @@ impl Server {
             segment_bytes: 1 << 20,
             snapshot_bytes: 64 << 20,
             node: 1,
+            archive: None,
         };
         let hub = Hub::new();
         let of_node = hub.clone();
