@@ -59,6 +59,30 @@ impl Audience {
         winning_price: true,
     };
 
+    /// Whether `now` sees all that this one sees.
+    pub fn grows_into(&self, now: &Self) -> bool {
+        let flags = |it: &Self| {
+            [
+                it.numbers,
+                it.lead,
+                it.lead_bidder,
+                it.board,
+                it.bidder_count,
+                it.effective,
+                it.reasons,
+                it.bid_reasons,
+                it.winning_price,
+            ]
+        };
+        flags(self).iter().zip(flags(now)).all(|(before, now)| !before || now)
+    }
+
+    /// The same without numbers and effective prices: what is told of the past when only they were learnt since.
+    #[must_use]
+    pub fn without_names(self) -> Self {
+        Self { numbers: false, effective: false, ..self }
+    }
+
     /// The part of `sight` that frames obey.
     pub fn of(sight: &Sight) -> Self {
         let buyer = sight.reader == Reader::Buyer;

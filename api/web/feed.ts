@@ -133,6 +133,8 @@ export interface Wish {
 export interface PlacedBid extends Wish {
   /** When the person placed it, local time. */
   placedAt: number;
+  /** The step of the lot that was shown then: some lots want to know. */
+  seen?: number;
   /**
    * `waiting`: not sent; `sent`; `unknown`: sent, the link was lost before the answer; `accepted`; `refused`;
    * `lost`: certainly never taken.
@@ -255,7 +257,8 @@ export class Feed {
 
   /** Place a bid, accept a step or level, or withdraw. */
   place(bid: Wish, now: number): Output[] {
-    this.bids.push({ ...bid, placedAt: now, outcome: "waiting" });
+    const seen = this.lots.get(bid.lot)?.seq;
+    this.bids.push({ ...bid, placedAt: now, outcome: "waiting", ...(seen ? { seen } : {}) });
     if (this.bids.length > BIDS_KEPT) {
       const done = this.bids.findIndex((old) => isFinal(old));
       if (done >= 0) this.bids.splice(done, 1);
@@ -670,11 +673,11 @@ export class Feed {
     if (bid === undefined || isFinal(bid)) return;
     this.#later.delete(cid);
     this.#ask({ op: bid.step === undefined ? "bid.place" : "bid.accept", cid }, () => {
-      const { lot, price, step, confirm, bound } = bid;
+      const { lot, price, step, confirm, bound, seen } = bid;
       if (bid.outcome === "waiting" || this.#fresh(bid)) {
         bid.outcome = "sent";
         delete bid.code;
-        return step === undefined ? { lot, cid, price, ...(confirm ? { confirm } : {}), ...(bound === true ? { all_or_nothing: true } : {}) } : { lot, cid, step };
+        return step === undefined ? { lot, cid, price, ...(seen === undefined ? {} : { seen_seq: seen }), ...(confirm ? { confirm } : {}), ...(bound === true ? { all_or_nothing: true } : {}) } : { lot, cid, step };
       }
       this.#ask({ op: "bid.query", cid }, () => ({ lot, cid }));
       return undefined;

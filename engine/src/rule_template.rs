@@ -84,6 +84,7 @@ pub const RULE_TEMPLATES: &[RuleTemplate] = &[
         used: "Buying ship fuel by the tonne: a short english auction in quarters of a dollar, limits that bid by themselves.",
         make: || RulesSpec {
             duration_s: Some(600),
+            price_scale: Some(2),
             improvement: Improvement::Free,
             tick: Some(Decimal { mantissa: 25, scale: 2 }),
             decrement: Some(DecrementSpec::Amount(Decimal { mantissa: 25, scale: 2 })),

@@ -44,6 +44,15 @@ struct Role {
     buyer: bool,
 }
 
+impl Role {
+    /// Whether `now` is the same reader, and sees all it saw. A bidder's number may be drawn meanwhile, at the opening.
+    fn grows_into(self, now: &Self) -> bool {
+        self.bidder.is_some() == now.bidder.is_some()
+            && self.buyer == now.buyer
+            && self.audience.grows_into(&now.audience)
+    }
+}
+
 /// The place of a reader in one lot.
 #[derive(Debug)]
 pub(super) struct Cursor {
@@ -157,11 +166,14 @@ impl Cursor {
         };
         // A draft changes without steps, and only its buyer sees it.
         let draft = lot.seq == 0 && self.live;
-        if role != self.role || draft {
+        let was = self.role;
+        let grew = was != role && was.grows_into(&role);
+        if (was != role && !grew) || draft {
             self.resync(why::SIGHT, tender, lot, &sight, role, epoch, out);
             return self.at_tip(lot, version);
         }
-        match self.feed.since(&role.audience, role.bidder, after, FRAMES_MAX, BYTES_MAX) {
+        let was_seen = grew.then_some(&was.audience);
+        match self.feed.since_as(&role.audience, was_seen, role.bidder, after, FRAMES_MAX, BYTES_MAX) {
             Missed::Gone => {
                 self.resync(why::GAP, tender, lot, &sight, role, epoch, out);
                 self.at_tip(lot, version)
@@ -172,13 +184,24 @@ impl Cursor {
                 self.resync(why::SLOW, tender, lot, &sight, role, epoch, out);
                 self.at_tip(lot, version)
             }
-            Missed::Steps { frames, seq, .. } => {
+            Missed::Steps { frames, seq, grown, .. } => {
                 let first = out.len();
                 out.extend(frames);
                 self.seq = Some(seq);
+                if grown {
+                    self.role = role;
+                }
                 if seq < lot.seq {
                     return Progress::More;
                 }
+                // More is seen without a step that told it: the tender's last lot closed, and this one had before.
+                if self.role.audience.without_names() != role.audience.without_names()
+                    || self.role.audience.effective != role.audience.effective
+                {
+                    self.resync(why::SIGHT, tender, lot, &sight, role, epoch, out);
+                    return self.at_tip(lot, version);
+                }
+                self.role = role;
                 self.tell_you(tender, lot, &sight, first, out);
                 self.at_tip(lot, version)
             }

@@ -13,11 +13,13 @@
 //!   was missed, or what was missed follows as `upd`. `recovered: false` means: a `snap` follows.
 //! - The reply to `sub` comes before the frames it causes.
 //! - `set` holds new values of fields of `state`; a field that is not in it did not change. `lead: null` means that
-//!   nobody leads any more. A field that is not in `state` is hidden from this reader, and stays so until a `snap`.
+//!   nobody leads any more. A field that is not in `state` is hidden from this reader, until a `set` or `snap` has it.
 //! - `you` is the whole private part, never a difference. It comes in the `snap` and in the last `upd` of those that
 //!   were due together, when it changed; after a recovery without missed steps it comes by itself. Apply it after `set`.
 //! - A `resync` is followed by a `snap` of that lot on the same socket: `why` is `sight` (what you may see changed, such
-//!   as the lead after the first own bid where the rules say `after_own_bid`), `gap` or `slow`. Nothing is wrong.
+//!   as the lead when the only own bid was voided where the rules say `after_own_bid`), `gap` or `slow`. Nothing is wrong.
+//! - Whoever sees more from a step on (the lead with the first own bid, numbers with the opening, whose factor is whose
+//!   with the close) gets that step as `upd`, with all that it may see now in `set`.
 //! - The answer to an own bid comes before the `upd` of it, and says the `seq` of that `upd`.
 //! - An event about yourself (`bid`, `voided`, `rejected`, `awarded`) names your number and price whatever the rules hide;
 //!   of others the number is told with `board` only.

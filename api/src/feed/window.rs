@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::Utf8Bytes;
-use engine::{BidderNumber, LogTime, Lot, Step, Tender};
+use engine::{BidderNumber, LeadVisibility, LogTime, Lot, Step, Tender};
 use tokio::sync::Notify;
 
 use super::hub::Hub;
 use super::lane::Lane;
-use crate::render::{self, Audience};
+use crate::render::{self, Audience, Audiences};
 
 /// Steps in the window of a lot.
 pub const STEPS_MAX: usize = 4_096;
@@ -48,8 +48,8 @@ struct Ring {
     at: Option<LogTime>,
     steps: VecDeque<Framed>,
     bytes: usize,
-    /// The audience of each bidder at the last step, by dense index.
-    bidders: Vec<Option<Audience>>,
+    /// The audiences at the last step; none before the first.
+    audiences: Option<Audiences>,
 }
 
 /// One step as frames.
@@ -61,8 +61,18 @@ struct Framed {
     texts: Box<[(Audience, Utf8Bytes)]>,
     /// The `upd` frame of each bidder that the step is about, where it is another than that of its audience.
     own: Box<[(BidderNumber, Utf8Bytes)]>,
-    /// Bidders whose audience this step changed: they need a `snap` and can't use the frame.
-    moved: Box<[BidderNumber]>,
+    /// Bidders whose audience this step changed.
+    moved: Box<[Moved]>,
+    /// Whether somebody sees more from this step on, and the frames tell it all.
+    widened: bool,
+}
+
+/// A bidder that sees more, or less, of other bidders from a step on.
+#[derive(Debug, PartialEq, Eq)]
+struct Moved {
+    bidder: BidderNumber,
+    /// It is known that the bidder sees nothing less.
+    grew: bool,
 }
 
 impl Framed {
@@ -91,6 +101,8 @@ pub enum Missed {
         seq: u64,
         /// How long ago the oldest of them was pushed.
         age: Duration,
+        /// Whether one of the frames is of the step from which the reader sees more, and tells all of that.
+        grown: bool,
     },
     /// The place has left the window, lies behind the last step, or the reader's audience changed since: only a
     /// `snap` helps.
@@ -116,12 +128,14 @@ impl LotFeed {
     /// When a step is left out: readers would never notice.
     pub fn push(&self, tender: &Tender, lot: &Lot, step: &Step) {
         let audiences = render::audiences(tender, lot);
+        // Only this thread pushes, so nothing changes between here and the push.
+        let (moved, widened) = self.ring().changes(&audiences, lot, step);
         let mut texts: Vec<(Audience, Utf8Bytes)> = Vec::with_capacity(4);
         for audience in audiences.all() {
             if texts.iter().any(|(known, _)| *known == audience) {
                 continue;
             }
-            let text = render::update(lot, step, &audience, None);
+            let text = render::update(lot, step, &audience, None, widened);
             self.0.hub.count_serialisation();
             texts.push((audience, text.into()));
         }
@@ -131,7 +145,7 @@ impl LotFeed {
             let audience = audiences.bidders.get(bidder.index()).copied().flatten();
             let Some(audience) = audience.filter(|audience| !audience.numbers) else { continue };
             if own.iter().all(|(number, _)| *number != bidder) {
-                let text = render::update(lot, step, &audience, Some(bidder));
+                let text = render::update(lot, step, &audience, Some(bidder), widened);
                 self.0.hub.count_serialisation();
                 own.push((bidder, text.into()));
             }
@@ -140,10 +154,9 @@ impl LotFeed {
         {
             let mut ring = self.0.ring.write().unwrap_or_else(PoisonError::into_inner);
             assert_eq!(step.seq, ring.seq + 1, "the steps of a lot have no holes");
-            let moved = ring.moved(&audiences.bidders, step);
-            ring.bidders = audiences.bidders;
-            let framed =
-                Framed { at: step.at, pushed: Instant::now(), texts: texts.into(), own: own.into(), moved };
+            ring.audiences = Some(audiences);
+            let (texts, own) = (texts.into(), own.into());
+            let framed = Framed { at: step.at, pushed: Instant::now(), texts, own, moved, widened };
             grown = framed.bytes() as isize;
             ring.seq = step.seq;
             ring.at = Some(step.at);
@@ -194,27 +207,44 @@ impl LotFeed {
         frames_max: usize,
         bytes_max: usize,
     ) -> Missed {
+        self.since_as(audience, None, bidder, after, frames_max, bytes_max)
+    }
+
+    /// As [`Self::since`], for a reader that was `was` when it was told the step `after`: what happened before it saw
+    /// more is told as it was seen then.
+    pub(super) fn since_as(
+        &self,
+        audience: &Audience,
+        was: Option<&Audience>,
+        bidder: Option<BidderNumber>,
+        after: u64,
+        frames_max: usize,
+        bytes_max: usize,
+    ) -> Missed {
         let ring = self.ring();
         let Some(first) = ring.place(after) else { return Missed::Gone };
+        let Some(change) = ring.change(first, audience, was, bidder) else { return Missed::Gone };
         let mut frames = Vec::new();
-        let (mut bytes, mut age) = (0, Duration::ZERO);
-        for framed in ring.steps.range(first..) {
+        let (mut bytes, mut age, mut grown) = (0, Duration::ZERO, false);
+        for (index, framed) in ring.steps.range(first..).enumerate() {
             if frames.len() == frames_max || (bytes > 0 && bytes >= bytes_max) {
                 break;
             }
-            match framed.text(audience, bidder) {
+            let seen_as = was.filter(|_| change.is_some_and(|change| index < change)).unwrap_or(audience);
+            match framed.text(seen_as, bidder) {
                 Some(text) => {
                     if frames.is_empty() {
                         age = framed.pushed.elapsed();
                     }
                     bytes += text.len();
                     frames.push(text.clone());
+                    grown |= if bidder.is_some() { change == Some(index) } else { framed.widened };
                 }
                 None => return Missed::Gone,
             }
         }
         let seq = after + frames.len() as u64;
-        Missed::Steps { frames, seq, age }
+        Missed::Steps { frames, seq, age, grown }
     }
 
     /// Whether a reader that saw everything up to `after` can go on with the steps behind it. `since` is when the
@@ -239,7 +269,8 @@ impl LotFeed {
         {
             return false;
         }
-        ring.steps.range(first..).all(|framed| framed.text(audience, bidder).is_some())
+        ring.change(first, audience, None, bidder).is_some()
+            && ring.steps.range(first..).all(|framed| framed.text(audience, bidder).is_some())
     }
 
     /// The text that `render` makes for `audience`, made once for all readers as long as the lot doesn't change.
@@ -333,27 +364,79 @@ impl Ring {
         bytes
     }
 
-    /// The bidders whose audience is another than at the step before. Of a bidder that is new to this window only the
-    /// step's own events can tell: whoever acts in its first step counts as moved.
-    fn moved(&self, now: &[Option<Audience>], step: &Step) -> Box<[BidderNumber]> {
-        let moved = |index: usize, audience: &Option<Audience>| match self.bidders.get(index) {
-            Some(before) => before != audience,
-            None => render::actors(step).any(|actor| actor.index() == index),
-        };
-        let indexes = now.iter().enumerate().filter(|(index, audience)| moved(*index, audience));
-        indexes.map(|(index, _)| BidderNumber::from_index(index)).collect()
+    /// Who sees more or less of others from `step` on, and whether somebody sees more of what was there before it.
+    /// Numbers come with an opening and effective prices with a close; what is in the frames before is enough then.
+    fn changes(&self, now: &Audiences, lot: &Lot, step: &Step) -> (Box<[Moved]>, bool) {
+        let before = self.audiences.as_ref();
+        let gates = lot.rules().lead == LeadVisibility::AfterOwnBid;
+        let mut widened = before.is_some_and(|before| {
+            let pairs = std::iter::once((Some(before.buyer), Some(now.buyer)));
+            let others = before.others.iter().copied().zip(now.others.iter().copied());
+            pairs.chain(others).any(|(before, now)| match (before, now) {
+                (Some(before), Some(now)) => Audience { numbers: now.numbers, ..before } != now,
+                _ => false,
+            })
+        });
+        let mut moved = Vec::new();
+        for (index, now) in now.bidders.iter().enumerate() {
+            let bidder = BidderNumber::from_index(index);
+            match before.and_then(|before| before.bidders.get(index)) {
+                Some(before) => match (before, now) {
+                    (Some(before), Some(now)) if before.without_names() == now.without_names() => {}
+                    (Some(before), Some(now)) => {
+                        moved.push(Moved { bidder, grew: before.grows_into(now) });
+                        widened = true;
+                    }
+                    (None, None) => {}
+                    _ => moved.push(Moved { bidder, grew: false }),
+                },
+                // Of a bidder that is new to this window only the step's own events can tell.
+                None if gates && render::actors(step).any(|actor| actor == bidder) => {
+                    moved.push(Moved { bidder, grew: false });
+                    widened = true;
+                }
+                None => {}
+            }
+        }
+        (moved.into(), widened)
+    }
+
+    /// Behind the place `first`, the step from which the reader is `audience`, counted from there; none inside if it
+    /// always was. None at all if it can't be told what it missed.
+    #[allow(clippy::option_option)] // Whether it can be told, and where it changed.
+    fn change(
+        &self,
+        first: usize,
+        audience: &Audience,
+        was: Option<&Audience>,
+        bidder: Option<BidderNumber>,
+    ) -> Option<Option<usize>> {
+        let mut change = None;
+        for (index, framed) in self.steps.range(first..).enumerate() {
+            let Some(moved) = framed.moved.iter().find(|moved| Some(moved.bidder) == bidder) else { continue };
+            let can_tell = match was {
+                Some(was) => was.grows_into(audience),
+                None => index == 0 && moved.grew,
+            };
+            if !can_tell || change.replace(index).is_some() {
+                return None;
+            }
+        }
+        Some(change)
     }
 }
 
 impl Framed {
     fn text(&self, audience: &Audience, bidder: Option<BidderNumber>) -> Option<&Utf8Bytes> {
-        if bidder.is_some_and(|number| self.moved.contains(&number)) {
-            return None;
-        }
         if let Some((_, text)) = self.own.iter().find(|(number, _)| Some(*number) == bidder) {
             return Some(text);
         }
-        self.texts.iter().find(|(known, _)| known == audience).map(|(_, text)| text)
+        let exact = self.texts.iter().find(|(known, _)| known == audience);
+        // Numbers and effective prices may have been learnt since; then the frame of that time is the reader's own.
+        let then = |(known, _): &&(Audience, Utf8Bytes)| {
+            known.without_names() == audience.without_names() && known.grows_into(audience)
+        };
+        exact.or_else(|| self.texts.iter().find(then)).map(|(_, text)| text)
     }
 }
 

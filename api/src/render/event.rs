@@ -249,8 +249,9 @@ const fn seconds(ms: i64) -> i64 {
     (ms + 500).div_euclid(1_000)
 }
 
-/// The public fields that `step` changed, as far as `audience` may see them; `lot` is as of the step.
-pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
+/// The public fields that `step` changed, as far as `audience` may see them; `lot` is as of the step. `widened`: the step
+/// lets somebody see more than before, so what it may not have seen yet is told too.
+pub fn set(lot: &Lot, step: &Step, audience: &Audience, widened: bool) -> SetBody {
     let changed = &step.changed;
     let time = |changed: bool, value: Option<LogTime>| changed.then(|| value.map(TimeText));
     SetBody {
@@ -258,16 +259,17 @@ pub fn set(lot: &Lot, step: &Step, audience: &Audience) -> SetBody {
         opens_at: time(changed.opens_at, lot.opens_at()),
         closes_at: time(changed.closes_at, lot.closes_at()),
         extensions: changed.extensions.then_some(lot.extensions),
-        lead: (changed.lead && audience.lead).then(|| lead(lot, audience)),
-        board: (changed.board && audience.board).then(|| board(lot, audience)),
+        lead: ((changed.lead || widened) && audience.lead).then(|| lead(lot, audience)),
+        board: ((changed.board || widened) && audience.board).then(|| board(lot, audience)),
         bidder_count: (changed.bidder_count && audience.bidder_count).then(|| lot.bidder_count()),
         reserve_met: if changed.reserve_met { lot.reserve_met() } else { None },
         phase: changed.phase.then(|| phase(lot)),
     }
 }
 
-/// The feed's `upd` frame of a step for `audience`, without `you`; `lot` is as of the step. `own` as in [`events`].
-pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNumber>) -> String {
+/// The feed's `upd` frame of a step for `audience`, without `you`; `lot` is as of the step. `own` as in [`events`], `widened` as
+/// in [`set`].
+pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNumber>, widened: bool) -> String {
     #[derive(Serialize)]
     struct Frame {
         p: &'static str,
@@ -279,7 +281,7 @@ pub fn update(lot: &Lot, step: &Step, audience: &Audience, own: Option<BidderNum
         seq: step.seq,
         at: TimeText(step.at),
         ev: events(lot, step, audience, own),
-        set: set(lot, step, audience),
+        set: set(lot, step, audience, widened),
     };
     serde_json::to_string(&Frame { p: "upd", update }).expect("a frame is plain data")
 }

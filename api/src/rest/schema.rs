@@ -401,13 +401,6 @@ pub struct Time {
     pub now: TimeText,
 }
 
-/// The table of all rules.
-#[derive(Serialize, ToSchema)]
-pub struct Rules {
-    /// The rules.
-    pub rules: Vec<RuleLine>,
-}
-
 /// One rule.
 #[derive(Serialize, ToSchema)]
 pub struct RuleLine {
@@ -433,13 +426,6 @@ pub struct RuleLine {
     /// The words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
-}
-
-/// Ready sets of rules.
-#[derive(Serialize, ToSchema)]
-pub struct RuleTemplates {
-    /// The sets.
-    pub templates: Vec<RuleTemplateLine>,
 }
 
 /// A ready set of rules.
@@ -523,6 +509,10 @@ lists! {
     Bidders of Bidder;
     /// Decisions about bids.
     Bids of BidLine;
+    /// The table of all rules.
+    Rules of RuleLine;
+    /// Ready sets of rules.
+    RuleTemplates of RuleTemplateLine;
 }
 
 /// The table of rules as it is served.
@@ -548,7 +538,7 @@ pub fn rules() -> Value {
         }
         value
     });
-    json!({ "rules": rows.collect::<Vec<Value>>() })
+    json!({ "items": rows.collect::<Vec<Value>>(), "next": null })
 }
 
 /// The ready sets of rules as they are served.
@@ -559,7 +549,7 @@ pub fn rule_templates() -> RuleTemplates {
         used: template.used.to_owned(),
         rules: crate::body::RulesBody::from_spec(&template.rules()),
     };
-    RuleTemplates { templates: engine::RULE_TEMPLATES.iter().map(line).collect() }
+    RuleTemplates { items: engine::RULE_TEMPLATES.iter().map(line).collect(), next: None }
 }
 
 #[cfg(test)]
@@ -569,7 +559,7 @@ mod tests {
     #[test]
     fn the_table_of_rules_can_be_served() {
         let served = rules();
-        let rows = served["rules"].as_array().expect("a list");
+        let rows = served["items"].as_array().expect("a list");
         assert_eq!(rows.len(), engine::RULES.len());
         let format = rows.iter().find(|row| row["name"] == "format").expect("the format is a rule");
         assert_eq!(format["words"][0], "english");

@@ -219,7 +219,7 @@ fn a_frame_holds_what_its_step_changed_and_no_more_than_the_buyers() {
             let mut each = |tender: &Tender, lot: &Lot, step: &Step| {
                 let frame = |reader| {
                     let audience = Audience::of(&sight(tender, lot, reader)?);
-                    Some((audience, parsed(&render::update(lot, step, &audience, None))))
+                    Some((audience, parsed(&render::update(lot, step, &audience, None, false))))
                 };
                 let (_, widest) = frame(Reader::Buyer).expect("the buyer sees it");
                 let kinds = widest["ev"].as_array().expect("a list").iter();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{Client, Person, Server, bid_action, rules};
 use api::feed::{BYTES_MAX, FeedOptions, Limits, STEPS_MAX, Timings};
 use api::text;
-use engine::{Action, LotId, OrganisationKind};
+use engine::{Action, AdjustmentSpec, LotId, OrganisationKind, RequestId, TenderId};
 use serde_json::{Value, json};
 
 fn lot_text(lot: LotId) -> String {
@@ -203,18 +203,83 @@ async fn the_first_own_bid_shows_the_lead_where_the_rules_say_so() {
     replica.take(&step);
     let reply = client.place(lot, "c", "950.00").await;
     assert_eq!(reply["ok"]["seq"], 5);
-    let resync = client.next().await;
-    assert_eq!((&resync["p"], &resync["lot"]), (&json!("resync"), &json!(lot_text(lot))));
-    let snap = client.next().await;
-    assert_eq!((&snap["p"], &snap["seq"]), (&json!("snap"), &json!(5)));
-    assert_eq!(snap["state"]["lead"]["price"], "890.00");
-    assert_eq!(snap["you"]["standing"], "950.00");
+    let own = client.next().await;
+    assert_eq!((&own["p"], &own["seq"]), (&json!("upd"), &json!(5)), "{own}");
+    assert_eq!(own["ev"][0]["price"], "950.00");
+    assert_eq!(own["set"]["lead"]["price"], "890.00", "what it may see from now on comes with the step");
+    assert_eq!(own["you"]["standing"], "950.00");
     server.bid(&a, lot, "880.00").await;
     assert_eq!(client.push("upd").await["set"]["lead"]["price"], "880.00");
-    // Whoever comes back from before is not told what it could not see then.
-    let (mut client, welcome) = server.resume(Some(&b), json!([replica.position(lot)])).await;
+    // Whoever comes back goes on from there, and is not told of before what it could not see then.
+    let mut position = replica.position(lot);
+    let (mut client, welcome) = server.resume(Some(&b), json!([position])).await;
+    assert_eq!(welcome["subs"][0]["recovered"], true);
+    assert_eq!(client.next().await["set"]["lead"]["price"], "890.00");
+    position["seq"] = json!(3);
+    let (mut client, welcome) = server.resume(Some(&b), json!([position])).await;
     assert_eq!(welcome["subs"][0]["recovered"], false);
     assert_eq!(client.next().await["state"]["lead"]["price"], "880.00");
+    // A voided bid takes the lead from sight: that can't be told as a step.
+    let bid = reply["ok"]["bid"].as_str().expect("an id").to_owned();
+    let bid = RequestId(text::parse_id(&bid).expect("an id"));
+    server.act(&buyer, Action::Void { lot, bid, reason: Some("typing error".into()) }).await;
+    assert_eq!(client.push("resync").await["why"], "sight");
+    assert!(client.push("snap").await["state"].get("lead").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_anonymous_tender_opens_and_closes_in_steps() {
+    let server = Server::start().await;
+    let buyer = server.sign_up("buyer", OrganisationKind::Buyer).await;
+    let (a, b) = (supplier(&server, "a").await, supplier(&server, "b").await);
+    let tender = TenderId::new(0x5eed);
+    let body = json!({
+        "title": "Front bumper", "currency": "SAR", "anonymous_to_buyer": true,
+        "lots": [{ "title": "Bumper", "rules": rules() }],
+    });
+    let spec = api::body::TenderBody::parse(body.to_string().as_bytes()).expect("valid").to_spec();
+    server.act(&buyer, Action::CreateTender { tender, spec: Box::new(spec) }).await;
+    for (bidder, factor) in [(&a, "1"), (&b, "0.5")] {
+        let adjustments = vec![AdjustmentSpec { lot: 1, factor: Some(factor.into()), addend: None }];
+        let organisation = bidder.organisation;
+        let admit = Action::Admit { tender, organisation, adjustments, features: vec![], accepted: false };
+        server.act(&buyer, admit).await;
+    }
+    server.act(&buyer, Action::Publish { tender }).await;
+    let lot = tender.lot(1);
+    let (mut clients, mut epoch) = (Vec::new(), Value::Null);
+    for person in [&buyer, &a] {
+        let mut client = server.hello(Some(person)).await;
+        let snap = client.sub(lot).await;
+        assert_eq!(snap["seq"], 1);
+        epoch = snap["epoch"].clone();
+        clients.push(client);
+    }
+    server.act(&buyer, Action::Start { tender }).await;
+    server.bid(&a, lot, "900.00").await;
+    server.bid(&b, lot, "800.00").await;
+    for (client, names) in clients.iter_mut().zip([true, false]) {
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            let frame = client.next().await;
+            assert!(frame["p"] != "resync" && frame["p"] != "snap", "{frame}");
+            if frame["p"] == "upd" {
+                told.push(frame);
+            }
+        }
+        assert_eq!(told[0]["ev"][0]["type"], "opened");
+        assert_eq!(told[2]["ev"][0].get("bidder").is_some(), names, "{}", told[2]);
+    }
+    server.act(&buyer, Action::Cancel { tender, reason: Some("budget".into()) }).await;
+    let end = clients[0].push("upd").await;
+    assert_eq!(end["ev"][0]["type"], "cancelled");
+    let board = end["set"]["board"].as_array().expect("whose factor is whose is told with the end");
+    assert_eq!(board[0]["effective"], "400.00", "{end}");
+    // Whoever comes back is told the steps of before as they were seen then.
+    let position = json!([{ "lot": lot_text(lot), "epoch": epoch, "seq": 1 }]);
+    let (mut client, welcome) = server.resume(Some(&buyer), position).await;
+    assert_eq!(welcome["subs"][0]["recovered"], true, "{welcome}");
+    assert_eq!(client.push("upd").await["ev"][0]["type"], "opened");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

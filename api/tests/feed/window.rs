@@ -186,7 +186,7 @@ fn the_windows_of_lots_that_are_gone_are_not_counted() {
 }
 
 #[test]
-fn a_first_own_bid_under_after_own_bid_needs_a_snap() {
+fn a_first_own_bid_under_after_own_bid_tells_the_lead_and_nothing_of_before() {
     let mut market = Market::new(Hub::new());
     let lot = market.opened(1, false, &rules("after_own_bid", true, false, true), 3);
     market.bid(lot, 0, "900.00");
@@ -194,7 +194,15 @@ fn a_first_own_bid_under_after_own_bid_needs_a_snap() {
     market.bid(lot, 1, "950.00");
     market.bid(lot, 0, "880.00");
     let second = Reader::Bidder(BidderNumber(2));
-    assert!(all_since(&market, lot, second, before).is_none(), "what it could not see then it is not told now");
+    assert!(
+        all_since(&market, lot, second, before - 1).is_none(),
+        "what it could not see then it is not told now"
+    );
+    let told = all_since(&market, lot, second, before).expect("its own bid is told as a step");
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["ev"][0]["price"], "950.00");
+    assert_eq!(told[0]["set"]["lead"], json!({ "price": "900.00" }), "what it sees from now on is told");
+    assert_eq!(told[1]["set"]["lead"], json!({ "price": "880.00" }));
     assert_eq!(all_since(&market, lot, second, before + 1).map(|frames| frames.len()), Some(1));
     assert_eq!(
         all_since(&market, lot, Reader::Bidder(BidderNumber(1)), before).map(|frames| frames.len()),
@@ -354,7 +362,7 @@ fn events_show_numbers_prices_and_reasons_only_to_who_may_see_them() {
             for (name, reader) in READERS {
                 let Some(sight) = sight(tender, lot, reader) else { continue };
                 let audience = Audience::of(&sight);
-                let frame = parsed(&render::update(lot, step, &audience, None));
+                let frame = parsed(&render::update(lot, step, &audience, None, false));
                 let board = name == "buyer" || sight.board;
                 for event in frame["ev"].as_array().expect("a list") {
                     let has = |field: &str| event.as_object().is_some_and(|fields| fields.contains_key(field));
@@ -453,7 +461,7 @@ fn two_readers_streams_differ_only_in_fields_that_one_may_not_see() {
         eventful(&mut market, public, &rules, &mut |tender, lot, step| {
             let frame = |reader| {
                 let audience = Audience::of(&sight(tender, lot, reader)?);
-                Some(parsed(&render::update(lot, step, &audience, None)))
+                Some(parsed(&render::update(lot, step, &audience, None, false)))
             };
             let widest = frame(Reader::Buyer).expect("the buyer sees it");
             for (_, reader) in READERS {
@@ -479,7 +487,7 @@ fn a_snap_and_the_steps_behind_it_make_the_next_snap() {
                 if let Some((before, state)) = last
                     && *before == audience
                 {
-                    let frame = parsed(&render::update(lot, step, &audience, None));
+                    let frame = parsed(&render::update(lot, step, &audience, None, false));
                     for (field, value) in frame["set"].as_object().expect("an object") {
                         state[field] = value.clone();
                     }

@@ -136,7 +136,7 @@ async fn every_rule_template_makes_a_tender() {
     let server = TestServer::start().await;
     let buyer = sign_up(&server, "buyer").await;
     let served = server.client().request(Method::GET, "/v1/rule-templates", None, &[]).await.expect(200);
-    let templates = served["templates"].as_array().expect("templates");
+    let templates = served["items"].as_array().expect("templates");
     let names: Vec<&str> = templates.iter().filter_map(|template| template["name"].as_str()).collect();
     let wanted = ["prozorro_open", "brazil_open_mode", "english_buffers", "marine_fuel", "dutch", "japanese"];
     for name in wanted.into_iter().chain(["sealed_second_price"]) {

@@ -307,7 +307,7 @@ async fn every_answer_has_its_headers() {
     let time = server.client().get("/v1/time").await.expect(200);
     assert_eq!(time["now"].as_str().map(str::len), Some("2026-01-29T13:00:00.000Z".len()));
     let rules = server.client().get("/v1/rules").await.expect(200);
-    assert!(rules["rules"].as_array().is_some_and(|rows| rows.len() > 40));
+    assert!(rules["items"].as_array().is_some_and(|rows| rows.len() > 40));
     let document = server.client().get("/v1/openapi.json").await.expect(200);
     assert_eq!(document["openapi"], "3.1.0");
     for page in ["/", "/sign-in"] {

@@ -4,7 +4,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { read } from "../decimal.ts";
 import { whole } from "../format.ts";
-import { call, type Item, newKey, Problem, type RuleRow, type RuleTemplate, type Tender } from "../rest.ts";
+import { call, type Item, newKey, type Page, Problem, type RuleRow, type RuleTemplate, type Tender } from "../rest.ts";
 import { go } from "../router.ts";
 import { t } from "../texts.ts";
 import { build, type Errors, PARTS, PLAIN, pointerOf, pricesOf, type RuleField, type RulesObject, Table, type Values, valuesOf } from "./form.ts";
@@ -446,9 +446,9 @@ export function CreateTender(props: { id?: string }) {
   const load = async () => {
     setProblem(undefined);
     try {
-      const [{ rules }, { templates }, draft] = await Promise.all([
-        call<{ rules: RuleRow[] }>("GET", "/v1/rules"),
-        call<{ templates: RuleTemplate[] }>("GET", "/v1/rule-templates"),
+      const [{ items: rules }, { items: templates }, draft] = await Promise.all([
+        call<Page<RuleRow>>("GET", "/v1/rules"),
+        call<Page<RuleTemplate>>("GET", "/v1/rule-templates"),
         id === undefined ? undefined : call<Tender>("GET", `/v1/tenders/${id}`),
       ]);
       const own = draft?.lots[0]?.rules;

@@ -191,7 +191,7 @@ test("unknown pushes, fields and answers are ignored", () => {
 test("a bid is sent, answered, and its refusal tells the next price", () => {
   const bench = new Bench().live();
   bench.bid("c1");
-  assert.deepEqual(bench.sent.findLast((request) => request.op === "bid.place")?.d, { lot: LOT, cid: "c1", price: "880.00" });
+  assert.deepEqual(bench.sent.findLast((request) => request.op === "bid.place")?.d, { lot: LOT, cid: "c1", price: "880.00", seen_seq: 7 });
   assert.equal(bench.feed.bids[0]?.outcome, "sent");
   bench.reply("bid.place", { ok: { bid: "b", lot: LOT, price: "880.00", status: "accepted", seq: 8, rank: 1, max_next: "875.00", cid: "c1", dup: false } });
   assert.equal(bench.feed.bids[0]?.outcome, "accepted");
@@ -415,9 +415,9 @@ test("an accept names its step, also when it is sent again after a lost link; a 
   bench.reply("bid.accept", { err: { code: "stale_step", detail: "", retry: "no", max_next: "600.00" } });
   assert.deepEqual([bench.feed.bids[0]?.outcome, bench.feed.bids[0]?.code, bench.feed.bids[0]?.maxNext], ["refused", "stale_step", "600.00"]);
   bench.take(bench.feed.place({ lot: LOT, cid: "w1", price: null, confirm: false }, bench.now));
-  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "w1", price: null });
+  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "w1", price: null, seen_seq: 7 });
   bench.take(bench.feed.place({ lot: LOT, cid: "b1", price: "880.00", confirm: false, bound: true }, bench.now));
-  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "b1", price: "880.00", all_or_nothing: true });
+  assert.deepEqual(bench.sent.at(-1)?.d, { lot: LOT, cid: "b1", price: "880.00", seen_seq: 7, all_or_nothing: true });
 });
 
 test("the phase comes and goes with the steps", () => {
