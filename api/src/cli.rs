@@ -103,6 +103,9 @@ pub enum Command {
     /// Check an export or a receipt of the audit, without a server.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look at a snapshot.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -138,6 +141,17 @@ pub enum AuditCommand {
     },
 }
 
+/// What can be done with a snapshot.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Load a snapshot as a start would, at low priority, and compare every shard's state with what is stored of it; a
+    /// line of JSON for each shard. Exit status 0: it can be used; 2: it can't, and why; 3: it cannot be read.
+    Verify {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
 /// What can be done with a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -169,6 +183,10 @@ pub struct Options {
     /// data directory's name with -keys behind it].
     #[arg(long, env = "RT_KEYS", value_name = "DIR", global = true)]
     pub keys: Option<String>,
+    /// What is sealed of what is written: `secrets` are hidden prices, limits and personal data; `all` is every record of
+    /// the log and every snapshot [default: secrets].
+    #[arg(long, env = "RT_SEAL", value_name = "secrets|all", global = true)]
+    pub seal: Option<String>,
     /// Where the API, the feed and the page are served [default: 127.0.0.1:8000].
     #[arg(long, env = "RT_LISTEN", value_name = "ADDRESS:PORT", global = true)]
     pub listen: Option<String>,
@@ -233,6 +251,7 @@ impl Options {
         [
             &self.data,
             &self.keys,
+            &self.seal,
             &self.listen,
             &self.admin_listen,
             &self.public_url,

@@ -1,10 +1,12 @@
 //! The configuration: what may be set, where a value comes from, and what is valid.
-//! A flag wins over its `RT_` variable, that over the file, that over the default. Never reads a secret.
+//! A flag wins over its `RT_` variable, that over the file, that over the default. The one secret it hands on, the master key, it never looks at.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use persistence::{MasterKey, Seal};
 
 use crate::archive::Location;
 
@@ -27,6 +29,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "the data directory's name with -keys behind it",
         valid: "a directory outside the data directory",
     },
+    Setting { key: "seal", default: "secrets", valid: "secrets, or all" },
     Setting { key: "listen", default: "127.0.0.1:8000", valid: "an address and a port, such as 127.0.0.1:8000" },
     Setting {
         key: "admin_listen",
@@ -61,6 +64,15 @@ impl Setting {
     }
 }
 
+/// The variable that may hold the master key, as 64 hexadecimal digits: no setting, so that no file and no flag holds it
+/// and nothing describes it.
+pub const MASTER_KEY: &str = "RT_MASTER_KEY";
+
+/// The master key, when the environment has it; then the keys directory holds none.
+pub fn master_key() -> Option<MasterKey> {
+    std::env::var(MASTER_KEY).ok().map(MasterKey::new)
+}
+
 /// Whether counts are limited; sizes and times always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {
@@ -77,6 +89,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The directory of the keys.
     pub keys: PathBuf,
+    /// What is sealed of what is written.
+    pub seal: Seal,
     /// Where the API and the page are served.
     pub listen: SocketAddr,
     /// Where health and metrics are served.
@@ -190,6 +204,11 @@ impl Config {
         let directory = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let data = values.read("data", directory)?.unwrap_or_else(|| PathBuf::from("./data"));
         let keys = values.read("keys", directory)?.unwrap_or_else(|| beside(&data));
+        let seal = values.read("seal", |text| match text {
+            "secrets" => Some(Seal::Secrets),
+            "all" => Some(Seal::All),
+            _ => None,
+        })?;
         let address = |text: &str| text.parse::<SocketAddr>().ok();
         let listen = values.read("listen", address)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
         let loopback = |text: &str| address(text).filter(|address| address.ip().is_loopback());
@@ -215,6 +234,7 @@ impl Config {
             data,
             keys,
             archive,
+            seal: seal.unwrap_or_default(),
             listen,
             admin_listen,
             public_url: values.read("public_url", origin_of)?,
@@ -245,6 +265,7 @@ impl Config {
         let lines = [
             ("data", quoted(&self.data.display())),
             ("keys", quoted(&self.keys.display())),
+            ("seal", quoted(&if self.seal == Seal::All { "all" } else { "secrets" })),
             ("listen", quoted(&self.listen)),
             ("admin_listen", quoted(&self.admin_listen)),
             ("trusted_proxies", format!("[{}]", proxies.join(", "))),
@@ -330,6 +351,7 @@ mod tests {
             ("public_url", "https://auctions.example/path"),
             ("trusted_proxies", "10.0.0.0/8"),
             ("limits", "none"),
+            ("seal", "none"),
             ("node", "a b"),
             ("site", ""),
             ("shards", "0"),

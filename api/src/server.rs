@@ -149,6 +149,9 @@ async fn start_node(config: &Config, hub: Hub) -> anyhow::Result<Node> {
         segment_bytes: config.segment_bytes,
         snapshot_bytes: config.snapshot_bytes,
         node: config.node_number(),
+        seal: config.seal,
+        master: crate::config::master_key(),
+        verifier: Some(std::env::current_exe().context("the program does not know its own path")?),
     };
     // Recovery reads files and may take long.
     tokio::task::spawn_blocking(move || Node::start(&options, &hub)).await?.context("the node cannot start")

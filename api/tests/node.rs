@@ -20,13 +20,10 @@ const SUPPLIERS: [OrganisationId; 3] = [OrganisationId(2 << 64), OrganisationId(
 
 fn options(dir: &Path) -> NodeOptions {
     NodeOptions {
-        data: dir.join("data"),
-        keys: dir.join("keys"),
         shards: 3,
         segment_bytes: 64 << 10,
         snapshot_bytes: u64::MAX,
-        node: 1,
-        archive: None,
+        ..NodeOptions::new(dir.join("data"), dir.join("keys"))
     }
 }
 

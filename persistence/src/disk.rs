@@ -30,6 +30,10 @@ pub trait Disk: Send + Sync {
     /// Takes the one lock on a directory's file `lock`, held until the returned value is dropped; fails with
     /// [`io::ErrorKind::WouldBlock`] when somebody else has it.
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// How many threads may read at once; one where every run must ask in the same order.
+    fn readers(&self) -> usize {
+        1
+    }
 }
 
 /// Most parts of one write.
@@ -96,6 +100,10 @@ impl Disk for RealDisk {
             self.sync_dir(parent)?;
         }
         Ok(())
+    }
+
+    fn readers(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -3,10 +3,13 @@
 //! `docs/log-format.md` draws the same; a test holds the two together. Knows nothing of files, of what a payload
 //! means, or of what to do about a bad record (see [`crate::recovery`]).
 
+use crate::file_seal::{CIPHER, SEAL_HEADER, SealHeader, TAG};
 use crate::{HistoryId, Kind};
 
-/// Version of the segment format. A folder of another version is refused.
+/// Version of the segment format, and of the folder. A folder of another version is refused.
 pub const FORMAT_VERSION: u32 = 1;
+/// Version of a segment all of whose records are sealed.
+pub const FORMAT_VERSION_SEALED: u32 = 2;
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"RTSEGMNT";
 /// Size of a segment when nothing else is configured.
@@ -21,7 +24,8 @@ pub const ALIGN: usize = 8;
 pub const SHARDS_MAX: u16 = 256;
 
 // Segment header, little-endian: 0 magic | 8 version u32 | 12 crc32c u32 | 16 cluster u128 | 32 history u128 |
-// 48 sequence u64 | 56 generation u64 | 64 segment_bytes u32 | 68 shards u16 | 70 zero | 4096 first record
+// 48 sequence u64 | 56 generation u64 | 64 segment_bytes u32 | 68 shards u16 | 70 cipher u16 | 72 seal | 144 zero |
+// 4096 first record
 pub(crate) const MAGIC_OFFSET: usize = 0;
 pub(crate) const VERSION_OFFSET: usize = MAGIC_OFFSET + MAGIC.len();
 pub(crate) const HEADER_CRC_OFFSET: usize = VERSION_OFFSET + size_of::<u32>();
@@ -31,10 +35,13 @@ pub(crate) const SEQUENCE_OFFSET: usize = HISTORY_OFFSET + size_of::<u128>();
 pub(crate) const GENERATION_OFFSET: usize = SEQUENCE_OFFSET + size_of::<u64>();
 pub(crate) const SEGMENT_BYTES_OFFSET: usize = GENERATION_OFFSET + size_of::<u64>();
 pub(crate) const SHARDS_OFFSET: usize = SEGMENT_BYTES_OFFSET + size_of::<u32>();
-pub(crate) const HEADER_ZERO_OFFSET: usize = SHARDS_OFFSET + size_of::<u16>();
+pub(crate) const CIPHER_OFFSET: usize = SHARDS_OFFSET + size_of::<u16>();
+pub(crate) const SEAL_OFFSET: usize = CIPHER_OFFSET + size_of::<u16>();
+pub(crate) const HEADER_ZERO_OFFSET: usize = SEAL_OFFSET + SEAL_HEADER;
 /// Size of a segment's header: one page, so that no record shares a sector with it.
 pub const SEGMENT_HEADER: usize = 4096;
-const _: () = assert!(HEADER_ZERO_OFFSET == 70 && SEGMENT_HEADER.is_multiple_of(ALIGN));
+const _: () = assert!(HEADER_ZERO_OFFSET == 144 && SEGMENT_HEADER.is_multiple_of(ALIGN));
+const _: () = assert!(TAG.is_multiple_of(ALIGN), "a sealed record is longer by its tag and no more");
 
 // Record header, little-endian: 0 crc32c u32 | 4 length u32 | 8 index u64 | 16 term u64 | 24 synced u32 |
 // 28 shard u16 | 30 kind u8 | 31 schema u8 | 32 payload, then zeros to a multiple of 8
@@ -73,6 +80,8 @@ pub struct SegmentHeader {
     pub segment_bytes: u32,
     /// Shards of the log, the system shard included.
     pub shards: u16,
+    /// How its records are sealed; none: only their secret parts are.
+    pub seal: Option<SealHeader>,
 }
 
 /// Why a segment's header can't be read.
@@ -82,8 +91,11 @@ pub enum HeaderError {
     #[error("the first bytes are not those of a segment")]
     Magic,
     /// Made by a program of another format.
-    #[error("the format version is {0}, this program reads {FORMAT_VERSION}")]
+    #[error("the format version is {0}, this program reads {FORMAT_VERSION} and {FORMAT_VERSION_SEALED}")]
     Version(u32),
+    /// Sealed in a way that this program doesn't know.
+    #[error("cipher {0} is not known to this program")]
+    Cipher(u16),
     /// Damaged.
     #[error("the header's checksum is {found:#010x}, expected {expected:#010x}")]
     Checksum {
@@ -95,17 +107,26 @@ pub enum HeaderError {
 }
 
 impl SegmentHeader {
+    /// The format version it is written with.
+    pub fn version(&self) -> u32 {
+        if self.seal.is_some() { FORMAT_VERSION_SEALED } else { FORMAT_VERSION }
+    }
+
     /// Writes the header.
     pub fn encode(&self) -> Box<[u8; SEGMENT_HEADER]> {
         let mut bytes = Box::new([0; SEGMENT_HEADER]);
         put(&mut bytes[..], MAGIC_OFFSET, &MAGIC);
-        put(&mut bytes[..], VERSION_OFFSET, &FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes[..], VERSION_OFFSET, &self.version().to_le_bytes());
         put(&mut bytes[..], CLUSTER_OFFSET, &self.cluster.to_le_bytes());
         put(&mut bytes[..], HISTORY_OFFSET, &self.history.0.to_le_bytes());
         put(&mut bytes[..], SEQUENCE_OFFSET, &self.sequence.to_le_bytes());
         put(&mut bytes[..], GENERATION_OFFSET, &self.generation.to_le_bytes());
         put(&mut bytes[..], SEGMENT_BYTES_OFFSET, &self.segment_bytes.to_le_bytes());
         put(&mut bytes[..], SHARDS_OFFSET, &self.shards.to_le_bytes());
+        if let Some(seal) = &self.seal {
+            put(&mut bytes[..], CIPHER_OFFSET, &CIPHER.to_le_bytes());
+            put(&mut bytes[..], SEAL_OFFSET, &seal.encode());
+        }
         let crc = Self::checksum(&bytes[..]);
         put(&mut bytes[..], HEADER_CRC_OFFSET, &crc.to_le_bytes());
         bytes
@@ -117,13 +138,18 @@ impl SegmentHeader {
             return Err(HeaderError::Magic);
         }
         let version = u32_at(bytes, VERSION_OFFSET);
-        if version != FORMAT_VERSION {
+        if version != FORMAT_VERSION && version != FORMAT_VERSION_SEALED {
             return Err(HeaderError::Version(version));
         }
         let (expected, found) = (Self::checksum(bytes), u32_at(bytes, HEADER_CRC_OFFSET));
         if expected != found {
             return Err(HeaderError::Checksum { expected, found });
         }
+        let seal = match u16_at(bytes, CIPHER_OFFSET) {
+            _ if version == FORMAT_VERSION => None,
+            CIPHER => Some(SealHeader::decode(&bytes[SEAL_OFFSET..])),
+            cipher => return Err(HeaderError::Cipher(cipher)),
+        };
         Ok(Self {
             cluster: u128_at(bytes, CLUSTER_OFFSET),
             history: HistoryId(u128_at(bytes, HISTORY_OFFSET)),
@@ -131,6 +157,7 @@ impl SegmentHeader {
             generation: u64_at(bytes, GENERATION_OFFSET),
             segment_bytes: u32_at(bytes, SEGMENT_BYTES_OFFSET),
             shards: u16_at(bytes, SHARDS_OFFSET),
+            seal,
         })
     }
 
@@ -295,6 +322,8 @@ mod tests {
                 (GENERATION_OFFSET, "generation"),
                 (SEGMENT_BYTES_OFFSET, "segment_bytes"),
                 (SHARDS_OFFSET, "shards"),
+                (CIPHER_OFFSET, "cipher"),
+                (SEAL_OFFSET, "seal"),
                 (HEADER_ZERO_OFFSET, "zero"),
             ],
         );
@@ -358,7 +387,22 @@ mod tests {
             generation: 0xDEAD_BEEF_0BAD_CAFE,
             segment_bytes: SEGMENT_BYTES,
             shards: 9,
+            seal: None,
         }
+    }
+
+    #[test]
+    fn a_header_tells_how_its_records_are_sealed() {
+        let seal = SealHeader { data_key: 7, incarnation: 1 << 63, node: 513, check: [3; 16], salt: [9; 32] };
+        let sealed = SegmentHeader { seal: Some(seal), ..header() };
+        assert_eq!(SegmentHeader::decode(&sealed.encode()[..]), Ok(sealed));
+        let plain = header().encode();
+        assert!(plain[CIPHER_OFFSET..].iter().all(|byte| *byte == 0), "version 1 is as it was");
+        let mut strange = sealed.encode();
+        strange[CIPHER_OFFSET] = 2;
+        let crc = SegmentHeader::checksum(&strange[..]);
+        put(&mut strange[..], HEADER_CRC_OFFSET, &crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&strange[..]), Err(HeaderError::Cipher(2)));
     }
 
     #[test]

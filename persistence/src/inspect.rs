@@ -45,6 +45,9 @@ struct RecordLine<'a> {
     length: u32,
     synced: u32,
     schema: u8,
+    /// The number of the data key under which all of the record is sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_key: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     commands: Vec<CommandLine>,
 }
@@ -81,7 +84,7 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
         let mut offset = SEGMENT_HEADER;
         while let Some(record) = record_at(&bytes, &file.header, offset, file.end) {
             let RecordHeader { length, index, term, synced, shard, schema, .. } = record.header;
-            let commands = if record.kind.is_entry() {
+            let commands = if record.kind.is_entry() && file.header.seal.is_none() {
                 codec::decode_stored(record.payload, schema).unwrap_or_default()
             } else {
                 Vec::new()
@@ -105,6 +108,7 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
                 length,
                 synced,
                 schema,
+                data_key: file.header.seal.map(|seal| format!("{:016x}", seal.data_key)),
                 commands: commands.collect(),
             };
             write_line(&line, out)?;
@@ -153,7 +157,7 @@ fn look(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<(Option<
         Err(error) => return Ok((None, tell(&error, out)?)),
     };
     let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
-    match scan(disk, &dir.join("log"), identity, false) {
+    match scan(disk, &dir.join("log"), identity, None, false) {
         Ok(found) => {
             let soundness = if found.cuts.is_empty() { Soundness::Sound } else { Soundness::Torn };
             Ok((Some(found), soundness))

@@ -1,4 +1,4 @@
-//! The keys folder: the master key, a key per organisation, the keys that tokens and roots are signed with.
+//! The keys folder: the master key, data keys, a key per organisation, the keys that tokens and roots are signed with.
 //!
 //! It lies outside the data folder's backup; without it no secret part can be read. A key is durable before anything
 //! is sealed with it. Nothing here ever prints a key.
@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -29,8 +30,10 @@ const MASTER: &str = "master.key";
 const TOKEN: &str = "token.p8";
 const AUDIT: &str = "audit.p8";
 const ORGANISATIONS: &str = "org";
+const DATA: &str = "data";
 const MASTER_MAGIC: &[u8; 8] = b"RTMASTK1";
 const ORGANISATION_MAGIC: &[u8; 8] = b"RTORGKY1";
+const DATA_MAGIC: &[u8; 8] = b"RTDATAK1";
 const DESTROYED_MAGIC: &[u8; 8] = b"RTORGXX1";
 
 /// What is wrong with the keys folder.
@@ -52,6 +55,45 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// A file was sealed under a data key that is not here: bring it back.
+    #[error(
+        "{}: sealed under data key {key:016x}, which is missing: restore {} from the backup of the keys folder", .path.display(), .file.display()
+    )]
+    MissingData {
+        /// The file that can't be read.
+        path: PathBuf,
+        /// The key's number.
+        key: u64,
+        /// The key's file.
+        file: PathBuf,
+    },
+    /// A file was sealed under a data key that was revoked: bring the key back, or do without the file.
+    #[error(
+        "{}: sealed under data key {key:016x}, which was revoked: {}. If the file is still needed, rename that file back to {key:016x}.key; if not, restore from a backup taken after the rotation", .path.display(), .file.display()
+    )]
+    RevokedData {
+        /// The file that can't be read.
+        path: PathBuf,
+        /// The key's number.
+        key: u64,
+        /// The revoked key's file.
+        file: PathBuf,
+    },
+    /// The data key of that number is another one: give the right keys folder.
+    #[error(
+        "{}: sealed under data key {key:016x}, and {} holds another key of that number; give the keys folder that belongs to this data folder (option --keys), or restore the key file from its backup", .path.display(), .file.display()
+    )]
+    WrongData {
+        /// The file that can't be read.
+        path: PathBuf,
+        /// The key's number.
+        key: u64,
+        /// The key's file.
+        file: PathBuf,
+    },
+    /// The master key that was given is none: see what the message says.
+    #[error("the master key that was given is not valid; valid: 64 hexadecimal digits (32 bytes)")]
+    Given,
     /// A key file is damaged: restore it from its backup.
     #[error("{path}: the key file is damaged ({what}); restore it from its backup")]
     Damaged {
@@ -76,6 +118,28 @@ pub enum KeyError {
     },
 }
 
+/// A master key that is given from outside, as 64 hexadecimal digits. Never printed.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<String>);
+
+impl MasterKey {
+    /// Takes the digits.
+    pub fn new(digits: String) -> Self {
+        Self(digits.into())
+    }
+
+    /// The keys in `dir` under this master key.
+    pub fn keys(&self, disk: Arc<dyn Disk>, dir: &Path, random: Random) -> Result<Keys, KeyError> {
+        Keys::open_given(disk, dir, random, &self.0)
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
 /// One organisation's key.
 pub(crate) struct OrganisationKey {
     pub(crate) id: u64,
@@ -97,6 +161,8 @@ pub struct Keys {
     master: Zeroizing<[u8; 32]>,
     wrap: LessSafeKey,
     organisations: Mutex<HashMap<u128, Organisation>>,
+    /// Number of the newest data key; 0: there was none when somebody looked last.
+    newest_data: AtomicU64,
 }
 
 impl std::fmt::Debug for Keys {
@@ -134,6 +200,15 @@ impl Keys {
             }
             Err(error) => return Err(KeyError::Disk { path, error }),
         };
+        Self::with_master(disk, dir, random, master)
+    }
+
+    fn with_master(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        random: Random,
+        master: Zeroizing<[u8; 32]>,
+    ) -> Result<Self, KeyError> {
         let mut keys = Self {
             disk,
             dir: dir.to_owned(),
@@ -141,9 +216,117 @@ impl Keys {
             wrap: aead_key(&[0; 32]),
             master,
             organisations: Mutex::default(),
+            newest_data: AtomicU64::new(0),
         };
         keys.wrap = aead_key(&keys.derive("wrap organisation keys", 0));
+        keys.look_for_data_keys()?;
         Ok(keys)
+    }
+
+    /// As [`Keys::open`], with the master key given by its 64 hexadecimal digits; the folder then holds none.
+    pub fn open_given(disk: Arc<dyn Disk>, dir: &Path, random: Random, master: &str) -> Result<Self, KeyError> {
+        let mut key = Zeroizing::new([0; 32]);
+        let digits = master.trim().as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(KeyError::Given);
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
+            *byte = digit(pair[0]) << 4 | digit(pair[1]);
+        }
+        let organisations = dir.join(ORGANISATIONS);
+        disk.create_dir(&organisations).map_err(at(&organisations))?;
+        disk.sync_dir(&organisations).map_err(at(&organisations))?;
+        disk.sync_dir(dir).map_err(at(dir))?;
+        Self::with_master(disk, dir, random, key)
+    }
+
+    /// Makes a new data key, durable: what is begun from now on is sealed under it, what is there stays readable.
+    /// Answers its number. Another process that has the folder open finds it by [`Keys::look_for_data_keys`].
+    pub fn rotate(&self) -> Result<u64, KeyError> {
+        let id = self.look_for_data_keys()? + 1;
+        let dir = self.dir.join(DATA);
+        self.disk.create_dir(&dir).map_err(at(&dir))?;
+        let mut secret = Zeroizing::new([0; 32]);
+        let mut nonce = [0; NONCE_LEN];
+        (self.random)(&mut secret[..]);
+        (self.random)(&mut nonce);
+        let mut wrapped = secret.to_vec();
+        self.wrap_data()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(id.to_le_bytes()),
+                &mut wrapped,
+            )
+            .expect("a key is short enough to be sealed");
+        let body = [&nonce[..], &wrapped].concat();
+        let path = self.data_key_path(id);
+        let name = format!("{id:016x}.key");
+        replace(&*self.disk, &dir, &name, &frame(DATA_MAGIC, &body)).map_err(at(&path))?;
+        self.newest_data.store(id, Ordering::Release);
+        Ok(id)
+    }
+
+    /// Looks which data key is the newest, and answers its number; 0: there is none.
+    pub fn look_for_data_keys(&self) -> Result<u64, KeyError> {
+        let dir = self.dir.join(DATA);
+        let names = self.disk.list(&dir).map_err(at(&dir))?;
+        let numbers = names.iter().filter_map(|name| {
+            let (digits, _) = name.split_once('.').filter(|(_, kind)| matches!(*kind, "key" | "revoked"))?;
+            u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+        });
+        let newest = numbers.max().unwrap_or(0);
+        self.newest_data.store(newest, Ordering::Release);
+        Ok(newest)
+    }
+
+    /// The number of the newest data key, as of the last look.
+    pub fn newest_data_key_number(&self) -> u64 {
+        self.newest_data.load(Ordering::Acquire)
+    }
+
+    /// The newest data key and its number; made when there is none.
+    pub(crate) fn newest_data_key(&self) -> Result<(u64, Zeroizing<[u8; 32]>), KeyError> {
+        let id = match self.look_for_data_keys()? {
+            0 => self.rotate()?,
+            id => id,
+        };
+        let path = self.data_key_path(id);
+        Ok((id, self.data_key(id, &path)?))
+    }
+
+    /// The data key with number `id`, by which `path` was sealed.
+    pub(crate) fn data_key(&self, id: u64, path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let file = self.data_key_path(id);
+        let Some(bytes) = self.read(&file)? else {
+            let revoked = file.with_extension("revoked");
+            let path = path.to_owned();
+            return match self.read(&revoked)? {
+                Some(_) => Err(KeyError::RevokedData { path, key: id, file: revoked }),
+                None => Err(KeyError::MissingData { path, key: id, file }),
+            };
+        };
+        let body = unframe(&bytes, DATA_MAGIC, &file)?;
+        if body.len() != NONCE_LEN + 32 + 16 {
+            return Err(damaged(&file, "its length"));
+        }
+        let (nonce, wrapped) = body.split_at(NONCE_LEN);
+        let mut wrapped = Zeroizing::new(wrapped.to_vec());
+        let nonce = Nonce::try_assume_unique_for_key(nonce).expect("twelve bytes");
+        let secret = self
+            .wrap_data()
+            .open_in_place(nonce, Aad::from(id.to_le_bytes()), &mut wrapped)
+            .map_err(|_| KeyError::WrongMaster { path: file.clone() })?;
+        Ok(Zeroizing::new((&*secret).try_into().expect("32 bytes were wrapped")))
+    }
+
+    /// Where the data key with number `id` lies.
+    pub(crate) fn data_key_path(&self, id: u64) -> PathBuf {
+        self.dir.join(DATA).join(format!("{id:016x}.key"))
+    }
+
+    fn wrap_data(&self) -> LessSafeKey {
+        aead_key(&self.derive("wrap data keys", 0))
     }
 
     /// The file of the master key.

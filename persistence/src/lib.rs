@@ -32,6 +32,7 @@ mod codec;
 mod disk;
 mod error;
 pub mod faulty;
+mod file_seal;
 mod format;
 pub mod inspect;
 mod keys;
@@ -44,6 +45,8 @@ pub mod recovery;
 mod replicator;
 mod scan;
 mod sealer;
+#[cfg(test)]
+mod sealing_tests;
 mod segment;
 mod snapshot;
 
@@ -53,8 +56,9 @@ pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Corruption, OpenError};
+pub use file_seal::Seal;
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-pub use keys::{KeyError, Keys, Random, system_random};
+pub use keys::{KeyError, Keys, MasterKey, Random, system_random};
 pub use leaf::{
     Chains, ChainsPart, Head, OfferPart, leaf_hash, leaf_hash_with, leaf_of, offer_digest, part_salt, public_part,
     read_public_part, salted_digest, secret_digest,

@@ -14,16 +14,17 @@ use tracing::{info, warn};
 use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Corruption, OpenError};
+use crate::file_seal::{FileSealer, SealHeader, TAG};
 use crate::format::{
-    RECORD_HEADER, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER, SHARDS_MAX, record_len,
-    seal_record, u32_at,
+    RECORD_HEADER, RecordHeader, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER, SHARDS_MAX,
+    record_len, seal_record, u32_at,
 };
-use crate::keys::{KeyError, Keys, Random, system_random};
+use crate::keys::{KeyError, Keys, MasterKey, Random, system_random};
 use crate::meta::Meta;
-use crate::scan::{Cut, Entries, Scan, SegmentFile, SkipMark, scan};
+use crate::scan::{Cut, Entries, Scan, SegmentFile, SkipMark, scan, seal_into};
 use crate::segment::{END_MARK, Identity, Last, MakeError, Opening, Prepared, SegmentMaker, sequence_of};
 use crate::snapshot::{SnapshotReader, Snapshots};
-use crate::{Batch, Class, HistoryId, Kind, SCHEMA, Sealer, Vote};
+use crate::{Batch, Class, HistoryId, Kind, SCHEMA, Seal, Sealer, Vote};
 
 /// Where a node's log lies and how it is laid out.
 #[derive(Clone, Debug)]
@@ -38,6 +39,12 @@ pub struct Options {
     pub shards: u16,
     /// The cluster the folder must belong to; none: a new folder gets a new one, an old one keeps its own.
     pub cluster: Option<u128>,
+    /// What is sealed; what is there stays as it is, and readable.
+    pub seal: Seal,
+    /// Number of the node; part of the keys of what it seals.
+    pub node: u16,
+    /// The master key, when the keys folder is not to hold it.
+    pub master: Option<MasterKey>,
     /// Where ids, generations, keys and nonces come from.
     pub random: Random,
 }
@@ -51,6 +58,9 @@ impl Options {
             segment_bytes: SEGMENT_BYTES,
             shards: 9,
             cluster: None,
+            seal: Seal::Secrets,
+            node: 0,
+            master: None,
             random: system_random,
         }
     }
@@ -103,6 +113,35 @@ impl Recovered {
         Entries::new(Arc::clone(&self.disk), self.sealer.clone(), &self.files, after)
     }
 
+    /// Puts the snapshot aside, because it can't be loaded, and turns to the one before it, or to the beginning of the
+    /// log. Answers where it lies now.
+    ///
+    /// # Errors
+    /// [`OpenError::Corrupt`] when the log begins behind what is left.
+    pub fn step_back(&mut self) -> Result<PathBuf, OpenError> {
+        let Some(bad) = self.snapshot.take() else {
+            return Ok(PathBuf::new());
+        };
+        let older = self.snapshots.newest_sound(Some(bad.number()))?;
+        let base = self.files.first().and_then(|file| Some((file, file.opening.as_ref()?)));
+        for shard in 0..self.last.len() {
+            let reaches = older.as_ref().map_or(0, |snapshot| snapshot.indices()[shard]);
+            if let Some((file, opening)) = base.filter(|(_, opening)| opening.base[shard].index > reaches) {
+                return Err(Corruption {
+                    file: file.path.clone(),
+                    offset: SEGMENT_HEADER as u64,
+                    what: "no snapshot can be loaded that reaches the first segment",
+                    expected: format!("index {} of shard {shard}", reaches + 1),
+                    found: format!("index {}", opening.base[shard].index + 1),
+                }
+                .into());
+            }
+        }
+        self.snapshot = older;
+        let at = OpenError::disk(self.snapshots.dir());
+        self.snapshots.put_aside(bad.number()).map_err(|error| at(io::Error::other(error)))
+    }
+
     /// All entries that the folder still holds, the snapshot's included.
     pub fn entries_from_start(&self) -> Entries {
         let after = vec![0; self.last.len()];
@@ -128,11 +167,21 @@ struct Active {
     size: u32,
     /// Everything before it is durable.
     offset: u32,
+    /// Seals its records, when everything is sealed, and how its header says so.
+    seal: Option<(FileSealer, SealHeader)>,
+    /// Nothing may be added: a sealed segment is written to by the process that made it, and by no other.
+    closed: bool,
 }
 
 impl Active {
     fn room(&self) -> usize {
-        (self.size - self.offset) as usize
+        if self.closed { 0 } else { (self.size - self.offset) as usize }
+    }
+
+    /// Bytes that a batch takes in it.
+    fn needs(&self, batch: &Batch) -> usize {
+        let tag = if self.seal.is_some() { TAG } else { 0 };
+        batch.bytes.len() + tag * batch.len()
     }
 }
 
@@ -182,6 +231,9 @@ pub struct Log {
     covered: Vec<u64>,
     /// Where an archive reads how far the log is durable and says what it has, if there is one.
     reach: Option<Arc<Reach>>,
+    sealer: Sealer,
+    /// Sealed records on their way to the disk.
+    sealed: Vec<u8>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -200,21 +252,22 @@ impl Log {
         let (meta, keys) = folder(&disk, &options)?;
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let sealer = Sealer::new(Arc::new(keys), meta.cluster);
+        let sealer = if options.seal == Seal::All { sealer.of_everything(options.node) } else { sealer };
 
         let snapshots = Snapshots::new(Arc::clone(&disk), dir.join("snapshots"), sealer.clone(), identity);
         disk.create_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
         disk.sync_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
-        let mut sound = snapshots.sound()?;
+        let newest = snapshots.newest_sound(None)?;
         let log_dir = dir.join("log");
         disk.create_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         remove_leftovers(&*disk, &log_dir)?;
         disk.sync_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
-        let scan = scan(&*disk, &log_dir, identity, true)?;
-        check_snapshots(&scan, &sound, &log_dir)?;
+        let scan = scan(&*disk, &log_dir, identity, Some(sealer.keys()), true)?;
+        check_snapshots(&scan, newest.as_ref(), &log_dir)?;
 
-        let maker =
-            SegmentMaker::new(Arc::clone(&disk), &log_dir, identity, options.segment_bytes, options.random);
-        let log = Self::resume(&*disk, maker, &scan, lock)?;
+        let Options { segment_bytes: bytes, random, .. } = options;
+        let maker = SegmentMaker::new(Arc::clone(&disk), &log_dir, identity, bytes, random, sealer.clone());
+        let log = Self::resume(&*disk, maker, &scan, sealer.clone(), lock)?;
         let votes = scan.votes.iter().flatten().map(|vote| vote.term);
         let term = scan.last.iter().map(|last| last.term).chain(votes).max().unwrap_or(0);
         let recovered = Recovered {
@@ -225,7 +278,7 @@ impl Log {
             votes: scan.votes,
             skips: scan.skips,
             cuts: scan.cuts,
-            snapshot: (!sound.is_empty()).then(|| sound.swap_remove(0)),
+            snapshot: newest,
             snapshots,
             sealer,
             disk,
@@ -246,6 +299,7 @@ impl Log {
         disk: &dyn Disk,
         maker: SegmentMaker,
         scan: &Scan,
+        sealer: Sealer,
         lock: Box<dyn Send + Sync>,
     ) -> Result<Self, OpenError> {
         for cut in &scan.cuts {
@@ -266,13 +320,21 @@ impl Log {
             if scan.cuts.iter().any(|cut| cut.file == file.path) {
                 erase(&*opened, file.end, size as usize).map_err(&at)?;
             }
-            active =
-                Some(Active { file: opened, generation: file.header.generation, size, offset: file.end as u32 });
+            active = Some(Active {
+                file: opened,
+                generation: file.header.generation,
+                size,
+                offset: file.end as u32,
+                seal: None,
+                closed: sealer.seals_everything() || file.header.seal.is_some(),
+            });
         }
         // One is enough; and one whose first flush was torn must hold nothing when it is used. From the last on,
         // so that no hole appears.
         let torn = |file: &SegmentFile| scan.cuts.iter().any(|cut| cut.file == file.path);
-        let usable = usize::from(scan.prepared.first().is_some_and(|first| !torn(first)));
+        // Nor may it have been sealed by another process, or not be sealed when everything is.
+        let plain = |file: &SegmentFile| file.header.seal.is_none() && !sealer.seals_everything();
+        let usable = usize::from(scan.prepared.first().is_some_and(|first| !torn(first) && plain(first)));
         for file in scan.prepared.iter().skip(usable).rev() {
             disk.remove(&file.path).map_err(OpenError::disk(&file.path))?;
             disk.sync_dir(&maker.dir).map_err(OpenError::disk(&maker.dir))?;
@@ -280,7 +342,7 @@ impl Log {
         let mut prepared = VecDeque::new();
         if let Some(file) = scan.prepared.first().filter(|_| usable == 1) {
             let opened = disk.open(&file.path).map_err(OpenError::disk(&file.path))?;
-            prepared.push_back(Prepared { file: opened, header: file.header });
+            prepared.push_back(Prepared { file: opened, header: file.header, sealer: None });
         }
         let kept = scan.used.iter().map(|file| Kept {
             sequence: file.header.sequence,
@@ -302,6 +364,8 @@ impl Log {
             opening: Batch::new(),
             covered: vec![0; scan.last.len()],
             reach: None,
+            sealer,
+            sealed: Vec::new(),
             _lock: lock,
         };
         match log.prepare_ahead() {
@@ -356,9 +420,15 @@ impl Log {
         let Some(active) = &self.active else {
             return false;
         };
+        let fresh = |ready: &Prepared| !self.sealer.is_stale(ready.header.seal);
+        if self.sealer.is_stale(active.seal.as_ref().map(|(_, seal)| *seal))
+            && self.prepared.front().is_some_and(fresh)
+        {
+            return false; // The next segment is under the newest data key.
+        }
         let reserved = batch.class == Class::Ordinary && self.prepared.is_empty();
         let reserve = if reserved { self.reserve } else { 0 };
-        batch.bytes.len() + reserve <= active.room()
+        active.needs(batch) + reserve <= active.room()
     }
 
     /// Makes sure, before anything is written, that the batch finds a place.
@@ -381,11 +451,12 @@ impl Log {
 
     /// How a batch is spread over new segments: the number of records and the size of each segment.
     fn parts(&self, batch: &Batch) -> Vec<(usize, u32)> {
-        let head = SEGMENT_HEADER + self.opening_len() + END_MARK;
+        let tag = if self.sealer.seals_everything() { TAG } else { 0 };
+        let head = SEGMENT_HEADER + self.opening_len() + tag + END_MARK;
         let mut parts: Vec<(usize, u32)> = Vec::new();
         let mut used = usize::MAX;
         for number in 0..batch.len() {
-            let len = batch.range(number).len();
+            let len = batch.range(number).len() + tag;
             let size = parts.last().map_or(0, |part| part.1 as usize);
             if used.saturating_add(len) > size {
                 let size = (head + len).next_multiple_of(4096).max(self.segment_bytes as usize);
@@ -422,6 +493,8 @@ impl Log {
                 generation: next.header.generation,
                 size: next.header.segment_bytes,
                 offset: SEGMENT_HEADER as u32,
+                seal: next.sealer.zip(next.header.seal),
+                closed: false,
             });
             self.kept.push_back(Kept { sequence, base: opening.base });
             let mut opening = std::mem::take(&mut self.opening);
@@ -443,27 +516,43 @@ impl Log {
         let active = self.active.as_mut().expect("a segment was chosen");
         let start = active.offset;
         let mut offset = start;
+        self.sealed.clear();
         let mut head: &[u8] = &[];
         if let Some(opening) = opening {
-            seal_record(&mut opening.bytes, active.generation, offset, start);
-            offset += opening.bytes.len() as u32;
-            head = &opening.bytes;
+            match &mut active.seal {
+                Some((sealer, _)) => {
+                    let record = &opening.bytes;
+                    offset += seal_into(&mut self.sealed, sealer, record, active.generation, offset, start);
+                }
+                None => {
+                    seal_record(&mut opening.bytes, active.generation, offset, start);
+                    offset += opening.bytes.len() as u32;
+                    head = &opening.bytes;
+                }
+            }
         }
         let bytes = batch.range(records.start).start..batch.range(records.end - 1).end;
         for number in records {
             let range = batch.range(number);
             let len = range.len() as u32;
             let record = &mut batch.bytes[range];
-            seal_record(record, active.generation, offset, start);
-            let header = crate::format::RecordHeader::decode(record);
+            let header = RecordHeader::decode(record);
             if header.known_kind().is_some_and(Kind::is_entry) {
                 self.last[usize::from(header.shard)] = Last { index: header.index, term: header.term };
             }
             debug_assert_eq!(record_len(u32_at(record, 4) as usize), len as usize);
-            offset += len;
+            match &mut active.seal {
+                Some((sealer, _)) => {
+                    offset += seal_into(&mut self.sealed, sealer, record, active.generation, offset, start);
+                }
+                None => {
+                    seal_record(record, active.generation, offset, start);
+                    offset += len;
+                }
+            }
         }
         let mark = END_MARK.min((active.size - offset) as usize);
-        let body = &batch.bytes[bytes];
+        let body = if active.seal.is_some() { &self.sealed } else { &batch.bytes[bytes] };
         let zeros = &[0; END_MARK][..mark];
         let written = if head.is_empty() {
             active.file.write_at(u64::from(start), &[body, zeros])
@@ -554,6 +643,12 @@ impl Log {
 
     /// Asks for the next segment, so that it is ready when it is needed.
     fn prepare_ahead(&mut self) -> Result<(), AppendError> {
+        let stale = |ready: &Prepared| self.sealer.is_stale(ready.header.seal);
+        let idle = matches!(self.maker, Maker::Inline(_) | Maker::Helper { busy: false, .. });
+        if idle && self.prepared.iter().any(stale) {
+            // Made before the newest data key was; they are made again, and never written to.
+            self.prepared.clear();
+        }
         if !self.prepared.is_empty() || self.full.is_some() {
             return Ok(());
         }
@@ -691,7 +786,10 @@ fn make_error(error: MakeError) -> AppendError {
 fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenError> {
     let dir = &options.dir;
     let known = Meta::read(&**disk, dir)?;
-    let open = |create| Keys::open(Arc::clone(disk), &options.keys_dir, options.random, create);
+    let open = |create| match &options.master {
+        Some(master) => master.keys(Arc::clone(disk), &options.keys_dir, options.random),
+        None => Keys::open(Arc::clone(disk), &options.keys_dir, options.random, create),
+    };
     if let Some(meta) = known {
         let file = dir.join(crate::meta::NAME);
         if let Some(expected) = options.cluster.filter(|cluster| *cluster != meta.cluster) {
@@ -770,12 +868,12 @@ fn erase(file: &dyn DiskFile, from: usize, to: usize) -> io::Result<()> {
 }
 
 /// The log must begin before the end of the newest snapshot and reach it.
-fn check_snapshots(scan: &Scan, sound: &[SnapshotReader], log_dir: &Path) -> Result<(), OpenError> {
+fn check_snapshots(scan: &Scan, newest: Option<&SnapshotReader>, log_dir: &Path) -> Result<(), OpenError> {
     let base = scan.used.first().and_then(|file| file.opening.as_ref()).map(|first| &first.base);
     let first = scan.used.first().map_or(log_dir, |file| &file.path);
     for (shard, last) in scan.last.iter().enumerate() {
         let begins = base.map_or(0, |base| base[shard].index);
-        let reaches = sound.first().map_or(0, |snapshot| snapshot.indices()[shard]);
+        let reaches = newest.map_or(0, |snapshot| snapshot.indices()[shard]);
         let corrupt = |what, expected, found| {
             let (file, offset) = (first.to_owned(), SEGMENT_HEADER as u64);
             Err(Corruption { file, offset, what, expected, found }.into())

@@ -11,16 +11,17 @@ use engine::Action;
 use crate::codec::{self, Decoded};
 use crate::disk::{Disk, DiskFile, read_all};
 use crate::error::{Corruption, OpenError};
+use crate::file_seal::{FileOpener, FileSealer, TAG};
 use crate::format::{
-    ALIGN, HeaderError, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, record_checksum, record_len,
-    stored_checksum, u64_at,
+    ALIGN, CRC_OFFSET, FORMAT_VERSION_SEALED, HeaderError, RECORD_HEADER, RecordHeader, SEGMENT_HEADER,
+    SegmentHeader, record_checksum, record_len, seal_record, stored_checksum, u64_at,
 };
 use crate::recovery::{
     Bytes, Checksum, Fault, FileFindings, FileVerdict, Findings, Follows, Header, Length, Order, Region, Verdict,
     decide, decide_file,
 };
 use crate::segment::{self, Identity, Last, Opening};
-use crate::{FORMAT_VERSION, Kind, Sealer, Vote};
+use crate::{Keys, Kind, Sealer, Vote};
 
 /// A command that panicked once and is to be passed by; told to the engine before the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +84,82 @@ pub(crate) struct Scan {
 /// How many of the newest segments may have been written to without a sync that was answered.
 const UNSYNCED_MAX: usize = 4;
 
-/// Reads the whole log in `dir`. With `settle`, what the last process left in the cache is first made durable and
+/// Adds a record, sealed, to what is on its way to `offset`; answers the bytes it takes there. Of an opening record the
+/// payload stays readable: who checks a log without keys needs it.
+pub(crate) fn seal_into(
+    out: &mut Vec<u8>,
+    sealer: &mut FileSealer,
+    record: &[u8],
+    generation: u64,
+    offset: u32,
+    synced: u32,
+) -> u32 {
+    let start = out.len();
+    let mut header = RecordHeader::decode(record);
+    let payload = &record[RECORD_HEADER..RECORD_HEADER + header.length as usize];
+    (header.length, header.synced) = (header.length + TAG as u32, synced);
+    out.resize(start + RECORD_HEADER, 0);
+    header.encode(&mut out[start..]);
+    out.extend_from_slice(payload);
+    let (head, body) = out[start..].split_at_mut(RECORD_HEADER);
+    let (head, clear) = sealed_parts(head, body, header.known_kind());
+    let tag = sealer.seal(u64::from(offset), message_at(offset as usize), &head, clear);
+    out.extend_from_slice(&tag);
+    out.resize(start + record_len(header.length as usize), 0);
+    seal_record(&mut out[start..], generation, offset, synced);
+    (out.len() - start) as u32
+}
+
+/// What is authenticated and what is sealed of a record with this header and this payload, without its tag.
+fn sealed_parts<'a>(head: &[u8], body: &'a mut [u8], kind: Option<Kind>) -> (Vec<u8>, &'a mut [u8]) {
+    let head = &head[CRC_OFFSET + size_of::<u32>()..];
+    match kind {
+        Some(Kind::Open) => ([head, body].concat(), &mut []),
+        _ => (head.to_vec(), body),
+    }
+}
+
+/// The number of the message that the record at `offset` is: units of [`ALIGN`] behind the header.
+fn message_at(offset: usize) -> u64 {
+    ((offset - SEGMENT_HEADER) / ALIGN) as u64
+}
+
+/// Opens the records of a sealed segment; none where nothing is sealed but secret parts, or nobody has keys.
+pub(crate) fn opener(
+    header: &SegmentHeader,
+    path: &Path,
+    keys: Option<&Keys>,
+) -> Result<Option<FileOpener>, OpenError> {
+    let (Some(seal), Some(keys)) = (&header.seal, keys) else { return Ok(None) };
+    Ok(Some(FileOpener::new(keys, seal, &segment::file_id(header), path)?))
+}
+
+/// The payload of a record of a sealed segment; none: the record was changed or moved.
+pub(crate) fn open_record(opener: &FileOpener, record: &Record<'_>, head: &[u8]) -> Option<Vec<u8>> {
+    let count = message_at(record.offset);
+    let clear = record.payload.len().checked_sub(TAG)?;
+    let mut bytes = record.payload.to_vec();
+    if record.kind == Kind::Open {
+        let (head, _) = sealed_parts(head, &mut bytes[..clear], Some(record.kind));
+        opener.open(record.offset as u64, count, &head, &mut bytes[clear..])?;
+    } else {
+        let (head, _) = sealed_parts(head, &mut [], Some(record.kind));
+        opener.open(record.offset as u64, count, &head, &mut bytes)?;
+    }
+    bytes.truncate(clear);
+    Some(bytes)
+}
+
+/// Reads the whole log in `dir`; of sealed segments the records are authenticated when there are `keys`. With
+/// `settle`, what the last process left in the cache is first made durable and
 /// then read back from the device.
-pub(crate) fn scan(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool) -> Result<Scan, OpenError> {
+pub(crate) fn scan(
+    disk: &dyn Disk,
+    dir: &Path,
+    identity: Identity,
+    keys: Option<&Arc<Keys>>,
+    settle: bool,
+) -> Result<Scan, OpenError> {
     let mut files = list(disk, dir, identity, settle)?;
     let used = files.iter().rposition(|file| file.opening.is_some()).map_or(0, |last| last + 1);
     let prepared = files.split_off(used);
@@ -109,8 +183,15 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool
             Some(end) => (Region::Sealed, *end),
             None => (Region::Last, bytes.len().min(file.header.segment_bytes as usize)),
         };
-        let mut walk =
-            Walk { path: &file.path, bytes: &bytes, header: &file.header, region, limit, last: scan.last.clone() };
+        let mut walk = Walk {
+            path: &file.path,
+            bytes: &bytes,
+            header: &file.header,
+            region,
+            limit,
+            last: scan.last.clone(),
+            opener: opener(&file.header, &file.path, keys.map(AsRef::as_ref))?,
+        };
         if walk.last != *base {
             return Err(walk.corruption(
                 SEGMENT_HEADER,
@@ -123,9 +204,10 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool
         let end = walk.run(&mut |record| {
             records += 1;
             match record.kind {
+                Kind::Entry | Kind::Open => {}
+                _ if file.header.seal.is_some() && keys.is_none() => {}
                 Kind::Skip => collect_skips(record, &file.path, &mut skips)?,
                 Kind::Vote => votes.push((record.header.shard, vote(record))),
-                Kind::Entry | Kind::Open => {}
             }
             Ok(())
         })?;
@@ -147,6 +229,7 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool
             region: Region::Last,
             limit: bytes.len().min(file.header.segment_bytes as usize),
             last: scan.last.clone(),
+            opener: None,
         };
         let end = walk.run(&mut |_| Ok(()))?;
         if let Some(cut) = end.cut {
@@ -207,7 +290,7 @@ fn read_head(
             Ok(_) => Header::Good,
             Err(HeaderError::Magic) => Header::Magic,
             Err(HeaderError::Version(_)) => Header::Version,
-            Err(HeaderError::Checksum { .. }) => Header::Checksum,
+            Err(HeaderError::Checksum { .. } | HeaderError::Cipher(_)) => Header::Checksum,
         },
         ours: theirs == Some(identity),
         named: header.is_some_and(|header| header.sequence == sequence),
@@ -220,7 +303,7 @@ fn read_head(
     let (Ok(header), FileVerdict::Read) = (&decoded, decide_file(&findings)) else {
         return match (decide_file(&findings), decoded) {
             (FileVerdict::Version, Err(HeaderError::Version(found))) => {
-                Err(OpenError::Version { file, expected: FORMAT_VERSION, found })
+                Err(OpenError::Version { file, expected: FORMAT_VERSION_SEALED, found })
             }
             (FileVerdict::Foreign, Ok(header)) => Err(foreign(path, identity, &header)),
             (FileVerdict::Misnamed, Ok(header)) => corrupt(
@@ -241,11 +324,18 @@ fn read_head(
         let expected = format!("{} bytes", header.segment_bytes);
         return corrupt("the segment file has another length", expected, format!("{len} bytes"));
     }
-    let opening = record_at(&bytes, header, SEGMENT_HEADER, bytes.len())
-        .filter(|record| record.kind == Kind::Open && record.header.index == sequence)
-        .and_then(|record| wincode::deserialize_exact::<Opening>(record.payload).ok())
-        .filter(|opening| opening.base.len() == usize::from(identity.shards));
+    let opening = opening_of(&bytes, header, identity.shards);
     Ok((*header, opening))
+}
+
+/// The opening record in the first bytes of a segment, if it is sound.
+pub(crate) fn opening_of(bytes: &[u8], header: &SegmentHeader, shards: u16) -> Option<Opening> {
+    let record = record_at(bytes, header, SEGMENT_HEADER, bytes.len())?;
+    let tag = if header.seal.is_some() { TAG } else { 0 };
+    let payload = record.payload.get(..record.payload.len().checked_sub(tag)?)?;
+    let opening: Opening = wincode::deserialize_exact(payload).ok()?;
+    let is_ours = record.kind == Kind::Open && record.header.index == header.sequence;
+    (is_ours && opening.base.len() == usize::from(shards)).then_some(opening)
 }
 
 fn foreign(path: &Path, ours: Identity, theirs: &SegmentHeader) -> OpenError {
@@ -428,10 +518,12 @@ struct Walk<'a> {
     region: Region,
     limit: usize,
     last: Vec<Last>,
+    /// Opens its records, when they are sealed.
+    opener: Option<FileOpener>,
 }
 
 impl<'a> Walk<'a> {
-    fn run(&mut self, visit: &mut dyn FnMut(&Record<'a>) -> Result<(), OpenError>) -> Result<End, OpenError> {
+    fn run(&mut self, visit: &mut dyn FnMut(&Record<'_>) -> Result<(), OpenError>) -> Result<End, OpenError> {
         let mut offset = SEGMENT_HEADER;
         loop {
             if self.region == Region::Sealed && offset == self.limit {
@@ -448,7 +540,21 @@ impl<'a> Walk<'a> {
                         let RecordHeader { index, term, .. } = record.header;
                         self.last[shard] = Last { index, term };
                     }
-                    visit(&record)?;
+                    match &self.opener {
+                        None => visit(&record)?,
+                        Some(opener) => {
+                            let head = &self.bytes[offset..offset + RECORD_HEADER];
+                            let Some(clear) = open_record(opener, &record, head) else {
+                                return Err(self.corruption(
+                                    offset,
+                                    "a sealed record was changed or moved by somebody",
+                                    "one that opens with the segment's key at this place".into(),
+                                    "another, with a checksum that holds".into(),
+                                ));
+                            };
+                            visit(&Record { payload: &clear, ..record })?;
+                        }
+                    }
                     offset += record_len(record.payload.len());
                 }
                 (Verdict::End, _) => return Ok(End { offset, cut: None }),
@@ -513,7 +619,10 @@ impl<'a> Walk<'a> {
             Kind::Entry | Kind::Skip => {
                 !first && record.header.index == last.index + 1 && record.header.term >= last.term
             }
-            Kind::Vote => !first && record.payload.len() == size_of::<u64>(),
+            Kind::Vote => {
+                let tag = if self.header.seal.is_some() { TAG } else { 0 };
+                !first && record.payload.len() == size_of::<u64>() + tag
+            }
         }
     }
 
@@ -586,7 +695,15 @@ pub struct Entries {
     sealer: Sealer,
     files: std::vec::IntoIter<SegmentFile>,
     after: Vec<u64>,
-    now: Option<(SegmentFile, Vec<u8>, usize)>,
+    now: Option<Reading>,
+}
+
+/// The segment that is being read.
+struct Reading {
+    file: SegmentFile,
+    bytes: Vec<u8>,
+    offset: usize,
+    opener: Option<FileOpener>,
 }
 
 impl Entries {
@@ -602,29 +719,40 @@ impl Entries {
 
     fn next_entry(&mut self) -> Result<Option<RecoveredEntry>, OpenError> {
         loop {
-            let Some((file, bytes, offset)) = &mut self.now else {
+            let Some(Reading { file, bytes, offset, opener }) = &mut self.now else {
                 let Some(file) = self.files.next() else {
                     return Ok(None);
                 };
                 let bytes = read(&*self.disk, &file.path)?;
-                self.now = Some((file, bytes, SEGMENT_HEADER));
+                let opener = self::opener(&file.header, &file.path, Some(self.sealer.keys()))?;
+                self.now = Some(Reading { file, bytes, offset: SEGMENT_HEADER, opener });
                 continue;
             };
             if *offset >= file.end {
                 self.now = None;
                 continue;
             }
-            let Some(record) = record_at(bytes, &file.header, *offset, file.end) else {
+            let changed = |offset: usize| {
                 let error = io::Error::other(format!("offset {offset} changed while it was read"));
-                return Err(OpenError::Disk { path: file.path.clone(), error });
+                OpenError::Disk { path: file.path.clone(), error }
             };
             let at = *offset;
-            *offset += record_len(record.payload.len());
+            let record = record_at(bytes, &file.header, at, file.end).ok_or_else(|| changed(at))?;
+            *offset = at + record_len(record.payload.len());
             let RecordHeader { shard, term, index, schema, .. } = record.header;
             if !record.kind.is_entry() || index <= self.after[usize::from(shard)] {
                 continue;
             }
-            let Decoded { entry, erased } = codec::decode(record.payload, schema, shard, index, &self.sealer)
+            let opened;
+            let payload = match opener {
+                None => record.payload,
+                Some(opener) => {
+                    let head = &bytes[at..at + RECORD_HEADER];
+                    opened = open_record(opener, &record, head).ok_or_else(|| changed(at))?;
+                    &opened
+                }
+            };
+            let Decoded { entry, erased } = codec::decode(payload, schema, shard, index, &self.sealer)
                 .map_err(|error| entry_error(&file.path, at, error))?;
             return Ok(Some(RecoveredEntry { shard, term, entry, erased }));
         }
@@ -653,6 +781,7 @@ mod tests {
             generation: 0x1234_5678_9ABC_DEF0,
             segment_bytes: 1 << 20,
             shards: 3,
+            seal: None,
         }
     }
 

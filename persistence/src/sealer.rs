@@ -12,6 +12,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use zeroize::Zeroizing;
 
 use crate::codec::secret_digest;
+use crate::file_seal::{FileId, FileSealer, SealHeader};
 use crate::format::u32_at;
 use crate::keys::{KeyError, Keys};
 use crate::uuid_text;
@@ -62,12 +63,45 @@ struct Salted {
 pub struct Sealer {
     keys: Arc<Keys>,
     cluster: u128,
+    everything: Option<Incarnation>,
+}
+
+/// Who seals everything: part of every file's key.
+#[derive(Clone, Copy, Debug)]
+struct Incarnation {
+    /// Random, new for every process.
+    number: u64,
+    node: u16,
 }
 
 impl Sealer {
     /// Seals under `keys` for the log of `cluster`.
     pub fn new(keys: Arc<Keys>, cluster: u128) -> Self {
-        Self { keys, cluster }
+        Self { keys, cluster, everything: None }
+    }
+
+    /// Seals everything that is written from now on, as a new incarnation of `node`.
+    pub(crate) fn of_everything(mut self, node: u16) -> Self {
+        let mut number = [0; 8];
+        self.keys.random(&mut number);
+        self.everything = Some(Incarnation { number: u64::from_le_bytes(number), node });
+        self
+    }
+
+    /// Whether everything is sealed, not secret parts alone.
+    pub fn seals_everything(&self) -> bool {
+        self.everything.is_some()
+    }
+
+    /// Begins to seal a new file, when everything is sealed.
+    pub(crate) fn begin_file(&self, id: &FileId) -> Result<Option<(FileSealer, SealHeader)>, KeyError> {
+        let begin = |who: Incarnation| FileSealer::begin(&self.keys, who.number, who.node, id);
+        self.everything.map(begin).transpose()
+    }
+
+    /// Whether a file with this seal is to be left for a new one: a newer data key is there.
+    pub(crate) fn is_stale(&self, seal: Option<SealHeader>) -> bool {
+        self.everything.is_some() && seal.is_some_and(|seal| seal.data_key != self.keys.newest_data_key_number())
     }
 
     /// The keys.

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::HistoryId;
 use crate::disk::{Disk, DiskFile};
-use crate::format::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
-use crate::keys::Random;
+use crate::file_seal::{FileId, FileSealer};
+use crate::format::{FORMAT_VERSION_SEALED, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
+use crate::keys::{KeyError, Random};
+use crate::{HistoryId, Sealer};
 
 /// Zeros that follow the last record of every flush, where there is room: the mark of the log's end.
 pub(crate) const END_MARK: usize = RECORD_HEADER;
@@ -61,12 +62,25 @@ pub(crate) fn sequence_of(name: &str) -> Option<u64> {
 pub(crate) struct Prepared {
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) header: SegmentHeader,
+    /// Seals its records, when everything is sealed.
+    pub(crate) sealer: Option<FileSealer>,
+}
+
+/// Which file a segment is, for its seal.
+pub(crate) fn file_id(header: &SegmentHeader) -> FileId {
+    FileId {
+        kind: 1,
+        version: FORMAT_VERSION_SEALED,
+        cluster: header.cluster,
+        number: header.sequence,
+        generation: header.generation,
+    }
 }
 
 /// Why a segment could not be made ready.
 #[derive(Debug)]
 pub(crate) enum MakeError {
-    /// There is no space, or no descriptor: later there may be.
+    /// There is no space, no descriptor, or no data key that can be used: later there may be.
     NoSpace(io::Error),
     /// The disk failed: stop.
     Fatal(io::Error),
@@ -79,6 +93,7 @@ pub(crate) struct SegmentMaker {
     pub(crate) identity: Identity,
     pub(crate) segment_bytes: u32,
     pub(crate) random: Random,
+    sealer: Sealer,
     free: VecDeque<u64>,
 }
 
@@ -89,9 +104,10 @@ impl SegmentMaker {
         identity: Identity,
         segment_bytes: u32,
         random: Random,
+        sealer: Sealer,
     ) -> Self {
         let free = VecDeque::new();
-        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, free }
+        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, sealer, free }
     }
 
     /// Takes over a segment whose records are no longer needed. Oldest first, so that no hole appears.
@@ -111,14 +127,17 @@ impl SegmentMaker {
     pub(crate) fn make(&mut self, sequence: u64, size: u32) -> Result<Prepared, MakeError> {
         let mut generation = [0; 8];
         (self.random)(&mut generation);
-        let header = SegmentHeader {
+        let mut header = SegmentHeader {
             cluster: self.identity.cluster,
             history: self.identity.history,
             sequence,
             generation: u64::from_le_bytes(generation),
             segment_bytes: size,
             shards: self.identity.shards,
+            seal: None,
         };
+        let sealer = self.sealer.begin_file(&file_id(&header)).map_err(key_kind)?;
+        header.seal = sealer.as_ref().map(|(_, seal)| *seal);
         let aside = self.dir.join(format!("{sequence:016x}.new"));
         let path = self.dir.join(name(sequence));
         let recycled = if size == self.segment_bytes { self.recycle(&aside)? } else { None };
@@ -143,7 +162,7 @@ impl SegmentMaker {
         };
         self.disk.rename(&aside, &path).map_err(kind)?;
         self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
-        Ok(Prepared { file, header })
+        Ok(Prepared { file, header, sealer: sealer.map(|(sealer, _)| sealer) })
     }
 
     /// Takes an old segment of the usual size out of the log and opens it under a name aside.
@@ -182,6 +201,14 @@ impl SegmentMaker {
 /// Writes a segment's header, and the mark that no record follows.
 fn write_header(file: &dyn DiskFile, header: &SegmentHeader) -> Result<(), MakeError> {
     file.write_at(0, &[&header.encode()[..], &[0; END_MARK]]).map_err(kind)
+}
+
+/// A data key that can't be used makes no new segment; records that are durable are not hurt.
+fn key_kind(error: KeyError) -> MakeError {
+    match error {
+        KeyError::Disk { error, .. } => kind(error),
+        error => MakeError::NoSpace(io::Error::other(error)),
+    }
 }
 
 /// A file that is not in use yet may fail for want of space; everything else is a failing disk.

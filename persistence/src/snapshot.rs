@@ -1,29 +1,33 @@
 //! Snapshots: the state of all shards as plain data, at one index a shard, in a file of checked frames.
 //!
 //! Written aside, made durable and renamed, so that a file with a snapshot's name was whole once. Two are kept; if the
-//! newest is damaged the older one and a longer replay give the same state. Knows nothing of what the parts mean.
+//! newest is damaged the older one and a longer replay give the same state. Knows nothing of what the parts mean; whether
+//! they can be loaded is judged by a check that the caller brings, before a snapshot gets its name.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::OrganisationId;
-use tracing::warn;
+use tracing::error;
 use zeroize::Zeroizing;
 
 use crate::HistoryId;
 use crate::audit::AuditPart;
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
+use crate::file_seal::{CIPHER, FileId, FileOpener, FileSealer, SEAL_HEADER, SealHeader, TAG};
 use crate::format::{ALIGN, put, u16_at, u32_at, u64_at, u128_at};
-use crate::keys::KeyError;
+use crate::keys::{KeyError, Keys};
 use crate::sealer::{Place, Sealed, Sealer};
 use crate::segment::{Identity, Last};
 
 /// Version of the snapshot format that is written. One of a later version is passed by, as a damaged one is.
-pub const SNAPSHOT_VERSION: u32 = 2;
-/// The oldest version that is read: without the section [`Section::Audit`].
+pub const SNAPSHOT_VERSION: u32 = 3;
+/// The oldest version that is read: without the sections [`Section::Audit`] (since 2) and [`Section::State`] (since 3).
 pub const SNAPSHOT_VERSION_MIN: u32 = 1;
+/// The version since which a whole snapshot can be sealed; authenticated with every frame.
+const SEALED_SINCE: u32 = 3;
 /// Most bytes of one part.
 pub const FRAME_MAX: usize = 1 << 20;
 /// How many snapshots are kept.
@@ -31,11 +35,12 @@ pub const SNAPSHOTS_KEPT: usize = 2;
 pub(crate) const MAGIC: [u8; 8] = *b"RTSNAPSH";
 
 // Header, little-endian: 0 magic | 8 version u32 | 12 crc32c u32 | 16 cluster u128 | 32 history u128 |
-// 48 number u64 | 56 shards u16 | 58 zero | 64 for each shard: index u64, term u64
+// 48 number u64 | 56 shards u16 | 58 cipher u16 | 60 zero | 64 for each shard: index u64, term u64 | seal, if a cipher
 pub(crate) const CLUSTER: usize = 16;
 pub(crate) const HISTORY: usize = 32;
 pub(crate) const NUMBER: usize = 48;
 pub(crate) const SHARDS: usize = 56;
+pub(crate) const CIPHER_OFFSET: usize = 58;
 pub(crate) const VECTOR: usize = 64;
 pub(crate) const PLACE: usize = 16;
 
@@ -51,6 +56,10 @@ pub(crate) const FRAME_HEADER: usize = 16;
 const PAYLOAD_MAX: usize = FRAME_MAX + 1024;
 /// Frames are written together up to about this size.
 const WRITE_BYTES: usize = 256 << 10;
+/// Frames are read together, this much at once.
+const READ_BYTES: usize = 1 << 20;
+/// Ends the name of a snapshot that was put aside because it can't be loaded.
+const ASIDE: &str = ".bad";
 
 /// What a frame holds. The numbers are on disk: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +73,14 @@ pub enum Section {
     Chains = 3,
     /// A part of a shard's audit; since version 2.
     Audit = 4,
+    /// SHA-256 over a shard's state, of 32 bytes: what loading the shard must give again; since version 3.
+    State = 5,
     /// Last frame of the file.
     End = 255,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [Self::Engine, Self::Accounts, Self::Chains, Self::Audit, Self::End];
+    const ALL: [Self; 6] = [Self::Engine, Self::Accounts, Self::Chains, Self::Audit, Self::State, Self::End];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|section| *section as u8 == byte)
@@ -117,6 +128,14 @@ pub enum SnapshotError {
         /// What is wrong.
         what: String,
     },
+    /// It is whole and can't be loaded: it was put aside, the one before it is kept.
+    #[error("{}: {why}. It was put aside under this name; the snapshots before it and the log behind them are kept", .path.display())]
+    Rejected {
+        /// Where it lies now.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A part is larger than [`FRAME_MAX`]: a defect of who made it.
     #[error("a part of {0} bytes is larger than {FRAME_MAX}")]
     TooLarge(usize),
@@ -152,6 +171,10 @@ impl Snapshots {
         Self { disk, dir, sealer, identity }
     }
 
+    pub(crate) fn keys(&self) -> &Arc<Keys> {
+        self.sealer.keys()
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -164,24 +187,58 @@ impl Snapshots {
         Ok(numbers)
     }
 
-    /// All sound snapshots, newest first; what is wrong with the others is logged.
-    pub(crate) fn sound(&self) -> Result<Vec<SnapshotReader>, OpenError> {
-        let mut sound = Vec::new();
-        for number in self.numbers().map_err(OpenError::disk(&self.dir))? {
+    /// The newest sound snapshot, of those before `below` if it is given; what is wrong with those passed by is logged.
+    pub(crate) fn newest_sound(&self, below: Option<u64>) -> Result<Option<SnapshotReader>, OpenError> {
+        let numbers = self.numbers().map_err(OpenError::disk(&self.dir))?;
+        for number in numbers.into_iter().filter(|number| below.is_none_or(|below| *number < below)) {
             match self.read(number) {
-                Ok(snapshot) => sound.push(snapshot),
+                Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(SnapshotError::Disk { path, error }) => {
                     return Err(OpenError::Disk { path, error });
                 }
-                Err(error) => warn!("Snapshot passed by, the one before it is used: {error}"),
+                // Not damage: what is passed by for want of a key would be overwritten in the end.
+                Err(SnapshotError::Keys(error)) => return Err(OpenError::Keys(error)),
+                Err(error) => error!("Snapshot passed by, the one before it is used: {error}"),
             }
         }
-        Ok(sound)
+        Ok(None)
+    }
+
+    /// Gives a snapshot that can't be loaded a name under which it counts for nothing; answers its path.
+    pub fn put_aside(&self, number: u64) -> Result<PathBuf, SnapshotError> {
+        let path = self.dir.join(name(number));
+        let aside = self.dir.join(format!("{}{ASIDE}", name(number)));
+        self.disk.rename(&path, &aside).map_err(disk_error(&path))?;
+        self.disk.sync_dir(&self.dir).map_err(disk_error(&self.dir))?;
+        Ok(aside)
+    }
+
+    /// Opens the snapshot in the file `path`, whatever its name, after checking every byte of it. It may be of any log;
+    /// `keys` are those of the node that wrote it.
+    pub fn open_file(disk: Arc<dyn Disk>, path: &Path, keys: Arc<Keys>) -> Result<SnapshotReader, SnapshotError> {
+        let file = disk.open(path).map_err(disk_error(path))?;
+        let mut head = [0; VECTOR];
+        if file.len().map_err(disk_error(path))? < VECTOR as u64 {
+            let what = "shorter than its header".to_owned();
+            return Err(SnapshotError::Damaged { path: path.to_owned(), offset: 0, what });
+        }
+        file.read_at(0, &mut head).map_err(disk_error(path))?;
+        let identity = Identity {
+            cluster: u128_at(&head, CLUSTER),
+            history: HistoryId(u128_at(&head, HISTORY)),
+            shards: u16_at(&head, SHARDS),
+        };
+        let sealer = Sealer::new(keys, identity.cluster);
+        let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
+        Self::new(disk, dir, sealer, identity).read_file(path.to_owned(), None)
     }
 
     /// Opens a snapshot after checking every byte of it.
     pub(crate) fn read(&self, number: u64) -> Result<SnapshotReader, SnapshotError> {
-        let path = self.dir.join(name(number));
+        self.read_file(self.dir.join(name(number)), Some(number))
+    }
+
+    fn read_file(&self, path: PathBuf, named: Option<u64>) -> Result<SnapshotReader, SnapshotError> {
         let file = self.disk.open(&path).map_err(disk_error(&path))?;
         let len = file.len().map_err(disk_error(&path))?;
         let damaged = |offset: usize, what: &str| SnapshotError::Damaged {
@@ -190,11 +247,11 @@ impl Snapshots {
             what: what.to_owned(),
         };
         let size = VECTOR + PLACE * usize::from(self.identity.shards);
-        if len < size as u64 {
+        let mut head = vec![0; size.min(usize::try_from(len).unwrap_or(size))];
+        file.read_at(0, &mut head).map_err(disk_error(&path))?;
+        if head.len() < size {
             return Err(damaged(0, "shorter than its header"));
         }
-        let mut head = vec![0; size];
-        file.read_at(0, &mut head).map_err(disk_error(&path))?;
         if head[..8] != MAGIC {
             return Err(damaged(0, "the first bytes are not those of a snapshot"));
         }
@@ -203,6 +260,14 @@ impl Snapshots {
             let what =
                 format!("version {version}, this program reads {SNAPSHOT_VERSION_MIN} to {SNAPSHOT_VERSION}");
             return Err(damaged(8, &what));
+        }
+        let cipher = if version < 3 { 0 } else { u16_at(&head, CIPHER_OFFSET) };
+        if cipher != 0 {
+            if len < (size + SEAL_HEADER) as u64 {
+                return Err(damaged(0, "shorter than its header"));
+            }
+            head.resize(size + SEAL_HEADER, 0);
+            file.read_at(size as u64, &mut head[size..]).map_err(disk_error(&path))?;
         }
         if u32_at(&head, 12) != header_checksum(&head) {
             return Err(damaged(12, "the header's checksum does not hold"));
@@ -215,10 +280,23 @@ impl Snapshots {
         if theirs != self.identity {
             return Err(damaged(CLUSTER, "it belongs to another log"));
         }
-        if u64_at(&head, NUMBER) != number {
+        let number = u64_at(&head, NUMBER);
+        if named.is_some_and(|named| named != number) {
             return Err(damaged(NUMBER, "it has the name of another snapshot"));
         }
-        let places = head[VECTOR..]
+        let opener = match cipher {
+            0 => None,
+            CIPHER => {
+                let seal = SealHeader::decode(&head[size..]);
+                let id = file_id(self.identity.cluster, number);
+                Some(Arc::new(FileOpener::new(self.sealer.keys(), &seal, &id, &path)?))
+            }
+            cipher => {
+                let what = format!("cipher {cipher} is not known to this program");
+                return Err(damaged(CIPHER_OFFSET, &what));
+            }
+        };
+        let places = head[VECTOR..size]
             .chunks_exact(PLACE)
             .map(|place| Last { index: u64_at(place, 0), term: u64_at(place, 8) });
         let reader = SnapshotReader {
@@ -226,16 +304,27 @@ impl Snapshots {
             path: path.clone(),
             number,
             places: places.collect(),
-            start: size as u64,
+            runs: Vec::new().into(),
             len,
+            readers: self.disk.readers(),
             sealer: self.sealer.clone(),
+            opener,
         };
-        let mut frames = reader.raw();
-        while let Some(frame) = frames.next_frame()? {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut frames = reader.raw(Run { shard: 0, start: head.len() as u64, end: len, number: 0 });
+        loop {
+            let (start, number) = (frames.offset, frames.number);
+            // Behind its checksum nothing is looked at: who reads the frames opens what is sealed.
+            let Some(frame) = frames.next_frame()? else { break };
             if frame.section == Section::End && frames.offset != len {
                 return Err(damaged(frames.offset as usize, "bytes behind the last frame"));
             }
+            match runs.last_mut() {
+                Some(run) if run.shard == frame.shard => run.end = frames.offset,
+                _ => runs.push(Run { shard: frame.shard, start, end: frames.offset, number }),
+            }
         }
+        let reader = SnapshotReader { runs: runs.into(), ..reader };
         Ok(reader)
     }
 
@@ -256,9 +345,15 @@ impl Snapshots {
             put(bytes, 0, &place.index.to_le_bytes());
             put(bytes, 8, &place.term.to_le_bytes());
         }
+        let sealer = self.sealer.begin_file(&file_id(self.identity.cluster, number))?;
+        if let Some((_, seal)) = &sealer {
+            put(&mut buffer, CIPHER_OFFSET, &CIPHER.to_le_bytes());
+            buffer.extend_from_slice(&seal.encode());
+        }
         let crc = header_checksum(&buffer);
         put(&mut buffer, 12, &crc.to_le_bytes());
         Ok(SnapshotWriter {
+            sealer: sealer.map(|(sealer, _)| sealer),
             snapshots: self.clone(),
             file,
             path,
@@ -285,7 +380,8 @@ impl Snapshots {
 pub(crate) fn adopt(file: &dyn DiskFile, history: HistoryId) -> io::Result<()> {
     let mut head = vec![0; VECTOR];
     file.read_at(0, &mut head)?;
-    let size = VECTOR + PLACE * usize::from(u16_at(&head, SHARDS));
+    let seal = if u16_at(&head, CIPHER_OFFSET) == 0 { 0 } else { SEAL_HEADER };
+    let size = VECTOR + PLACE * usize::from(u16_at(&head, SHARDS)) + seal;
     head.resize(size, 0);
     file.read_at(0, &mut head)?;
     put(&mut head, HISTORY, &history.0.to_le_bytes());
@@ -307,6 +403,7 @@ fn frame_checksum(frame: &[u8], number: u64) -> u32 {
 /// space doesn't hold any; what a crash leaves of it is ignored and replaced by the next.
 pub struct SnapshotWriter {
     snapshots: Snapshots,
+    sealer: Option<FileSealer>,
     file: Box<dyn DiskFile>,
     path: PathBuf,
     number: u64,
@@ -353,12 +450,23 @@ impl SnapshotWriter {
         self.buffer.resize(start + FRAME_HEADER, 0);
         self.buffer.extend_from_slice(payload);
         self.buffer.resize(self.buffer.len().next_multiple_of(ALIGN), 0);
+        let tag = if self.sealer.is_some() { TAG } else { 0 };
         let frame = &mut self.buffer[start..];
-        put(frame, FRAME_LENGTH, &(payload.len() as u32).to_le_bytes());
+        put(frame, FRAME_LENGTH, &((payload.len() + tag) as u32).to_le_bytes());
         put(frame, FRAME_NUMBER, &self.frames.to_le_bytes());
         put(frame, FRAME_SHARD, &shard.to_le_bytes());
         frame[FRAME_SECTION] = section as u8;
         frame[FRAME_SEALED] = u8::from(sealed);
+        if let Some(sealer) = &mut self.sealer {
+            let (head, clear) = frame.split_at_mut(FRAME_HEADER);
+            let offset = self.offset + start as u64;
+            let number = u64::from(self.frames);
+            let tag = sealer.seal(offset, number, &head[FRAME_LENGTH..], &mut clear[..payload.len()]);
+            self.buffer.truncate(start + FRAME_HEADER + payload.len());
+            self.buffer.extend_from_slice(&tag);
+            self.buffer.resize(self.buffer.len().next_multiple_of(ALIGN), 0);
+        }
+        let frame = &mut self.buffer[start..];
         let crc = frame_checksum(frame, self.number);
         put(frame, 0, &crc.to_le_bytes());
         self.frames += 1;
@@ -374,13 +482,36 @@ impl SnapshotWriter {
 
     /// Makes the snapshot durable, lets those before the last two go, and returns up to which index each shard's log
     /// is no longer needed: to be given to the log's `truncate`.
-    pub fn finish(mut self) -> Result<Vec<u64>, SnapshotError> {
+    pub fn finish(self) -> Result<Vec<u64>, SnapshotError> {
+        self.finish_checked(|_| Ok(()))
+    }
+
+    /// As [`SnapshotWriter::finish`], and `check` says whether the durable file can be loaded before it gets its name.
+    /// One that can't be is put aside; those before it are kept.
+    pub fn finish_checked(
+        mut self,
+        check: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Vec<u64>, SnapshotError> {
         self.push(0, Section::End, false, &[])?;
         self.write()?;
         self.file.sync_all().map_err(disk_error(&self.path))?;
         let snapshots = self.snapshots.clone();
         let dir = &snapshots.dir;
         let to = dir.join(name(self.number));
+        if let Err(why) = check(&self.path) {
+            // One is enough to find out what is wrong.
+            let aside = dir.join(format!("{}{ASIDE}", name(self.number)));
+            snapshots.disk.rename(&self.path, &aside).map_err(disk_error(&self.path))?;
+            self.renamed = true;
+            for old in snapshots.disk.list(dir).map_err(disk_error(dir))? {
+                let path = dir.join(&old);
+                if old.ends_with(ASIDE) && path != aside {
+                    snapshots.disk.remove(&path).map_err(disk_error(&path))?;
+                }
+            }
+            snapshots.disk.sync_dir(dir).map_err(disk_error(dir))?;
+            return Err(SnapshotError::Rejected { path: aside, why });
+        }
         snapshots.disk.rename(&self.path, &to).map_err(disk_error(&self.path))?;
         self.renamed = true;
         snapshots.disk.sync_dir(dir).map_err(disk_error(dir))?;
@@ -421,9 +552,28 @@ pub struct SnapshotReader {
     path: PathBuf,
     number: u64,
     places: Vec<Last>,
-    start: u64,
+    /// Where the frames lie.
+    runs: Arc<[Run]>,
     len: u64,
+    readers: usize,
     sealer: Sealer,
+    /// Opens its frames, when all of it is sealed.
+    opener: Option<Arc<FileOpener>>,
+}
+
+/// Frames of one shard that lie side by side.
+#[derive(Clone, Copy)]
+struct Run {
+    shard: u16,
+    start: u64,
+    end: u64,
+    /// The number of the first.
+    number: u32,
+}
+
+/// Which file a snapshot is, for its seal.
+fn file_id(cluster: u128, number: u64) -> FileId {
+    FileId { kind: 2, version: SEALED_SINCE, cluster, number, generation: 0 }
 }
 
 impl SnapshotReader {
@@ -442,29 +592,55 @@ impl SnapshotReader {
         self.number
     }
 
+    /// How many threads may read it at once.
+    pub fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.len
+    }
+
     /// Its parts, in the order they were written.
     pub fn frames(&self) -> impl Iterator<Item = Result<Frame, SnapshotError>> + use<> {
-        let mut frames = self.raw();
-        std::iter::from_fn(move || match frames.next_frame() {
-            Ok(Some(frame)) if frame.section == Section::End => None,
-            Ok(frame) => frame.map(|frame| frames.open(frame)),
-            Err(error) => {
-                frames.offset = frames.reader.len;
-                frames.ended = true;
-                Some(Err(error))
-            }
+        self.frames_in(self.runs.to_vec())
+    }
+
+    /// The parts of one shard, in the order they were written. Shards may be read at the same time.
+    pub fn frames_of(&self, shard: u16) -> impl Iterator<Item = Result<Frame, SnapshotError>> + use<> {
+        self.frames_in(self.runs.iter().filter(|run| run.shard == shard).copied().collect())
+    }
+
+    fn frames_in(&self, runs: Vec<Run>) -> impl Iterator<Item = Result<Frame, SnapshotError>> + use<> {
+        let reader = self.clone();
+        let mut failed = false;
+        let frames = runs.into_iter().flat_map(move |run| {
+            let mut raw = reader.raw(run);
+            std::iter::from_fn(move || {
+                raw.next_frame().and_then(|frame| frame.map(|f| raw.open(f)).transpose()).transpose()
+            })
+        });
+        frames.filter(|frame| !matches!(frame, Ok(Frame { section: Section::End, .. }))).take_while(move |frame| {
+            // What is behind a frame that can't be read is not looked at.
+            !std::mem::replace(&mut failed, frame.is_err())
         })
     }
 
-    /// The parts that tell where the audits stand, with their shards. Needs no key.
+    /// The parts that tell where the audits stand, with their shards. Needs a key only where everything is sealed.
     pub(crate) fn audit_parts(&self) -> Result<Vec<(u16, AuditPart)>, SnapshotError> {
-        let mut frames = self.raw();
         let mut parts = Vec::new();
-        while let Some(frame) = frames.next_frame()? {
-            if frame.section == Section::Audit {
-                let part = wincode::deserialize_exact(&frame.payload)
-                    .map_err(|_| frames.damaged("a part of the audit is not one"))?;
-                parts.push((frame.shard, part));
+        for run in self.runs.iter() {
+            let mut frames = self.raw(*run);
+            while let Some(frame) = frames.next_frame()? {
+                if frame.section != Section::Audit {
+                    continue;
+                }
+                if let Frame { shard, part: Part::Clear(bytes), .. } = frames.open(frame)? {
+                    let part = wincode::deserialize_exact(&bytes)
+                        .map_err(|_| frames.damaged("a part of the audit is not one"))?;
+                    parts.push((shard, part));
+                }
             }
         }
         Ok(parts)
@@ -480,24 +656,30 @@ impl SnapshotReader {
         self.file.read_at(offset, bytes)
     }
 
-    fn raw(&self) -> RawFrames {
-        RawFrames { reader: self.clone(), offset: self.start, number: 0, ended: false }
+    fn raw(&self, run: Run) -> RawFrames {
+        let Run { start, end, number, .. } = run;
+        RawFrames { reader: self.clone(), offset: start, end, number, buffer: Vec::new(), buffered: start }
     }
 }
 
 struct RawFrame {
+    offset: u64,
     number: u32,
     shard: u16,
     section: Section,
-    sealed: bool,
+    head: [u8; FRAME_HEADER],
     payload: Vec<u8>,
 }
 
 struct RawFrames {
     reader: SnapshotReader,
     offset: u64,
+    /// Where the last of them ends; for a whole file the file does.
+    end: u64,
     number: u32,
-    ended: bool,
+    /// What was read ahead, from `buffered` on.
+    buffer: Vec<u8>,
+    buffered: u64,
 }
 
 impl RawFrames {
@@ -506,54 +688,73 @@ impl RawFrames {
         SnapshotError::Damaged { path, offset: self.offset, what: what.into() }
     }
 
+    /// The next `size` bytes, which the file has.
+    fn peek(&mut self, size: usize) -> Result<&[u8], SnapshotError> {
+        let from = (self.offset - self.buffered) as usize;
+        if from + size > self.buffer.len() {
+            let more = ((self.end - self.offset) as usize).min(READ_BYTES.max(size));
+            self.buffer.resize(more, 0);
+            self.buffered = self.offset;
+            let read = self.reader.file.read_at(self.offset, &mut self.buffer);
+            read.map_err(disk_error(&self.reader.path))?;
+            return Ok(&self.buffer[..size]);
+        }
+        Ok(&self.buffer[from..from + size])
+    }
+
     fn next_frame(&mut self) -> Result<Option<RawFrame>, SnapshotError> {
-        if self.ended {
+        let rest = self.end - self.offset;
+        if rest == 0 && self.number > 0 {
             return Ok(None);
         }
-        let rest = self.reader.len - self.offset;
         if rest < FRAME_HEADER as u64 {
             return Err(self.damaged("the last frame is missing"));
         }
-        let path = self.reader.path.clone();
-        let mut frame = vec![0; FRAME_HEADER];
-        self.reader.file.read_at(self.offset, &mut frame).map_err(disk_error(&path))?;
-        let length = u32_at(&frame, FRAME_LENGTH) as usize;
+        let length = u32_at(self.peek(FRAME_HEADER)?, FRAME_LENGTH) as usize;
         let size = (FRAME_HEADER + length).next_multiple_of(ALIGN);
         if length > PAYLOAD_MAX || size as u64 > rest {
             return Err(self.damaged(format!("a frame's length can't be {length}")));
         }
-        frame.resize(size, 0);
-        let body = &mut frame[FRAME_HEADER..];
-        let at = self.offset + FRAME_HEADER as u64;
-        self.reader.file.read_at(at, body).map_err(disk_error(&path))?;
-        let (expected, found) = (frame_checksum(&frame, self.reader.number), u32_at(&frame, 0));
+        let snapshot = self.reader.number;
+        let frame = self.peek(size)?;
+        let (expected, found) = (frame_checksum(frame, snapshot), u32_at(frame, 0));
+        let (number, section) = (u32_at(frame, FRAME_NUMBER), frame[FRAME_SECTION]);
+        let mut head = [0; FRAME_HEADER];
+        head.copy_from_slice(&frame[..FRAME_HEADER]);
+        let payload = frame[FRAME_HEADER..FRAME_HEADER + length].to_vec();
         if expected != found {
             let what = format!("a frame's checksum is {found:#010x}, expected {expected:#010x}");
             return Err(self.damaged(what));
         }
-        let number = u32_at(&frame, FRAME_NUMBER);
         if number != self.number {
             return Err(self.damaged(format!("frame {number}, expected {}", self.number)));
         }
-        let Some(section) = Section::from_byte(frame[FRAME_SECTION]) else {
-            return Err(self.damaged(format!("section {} is not known", frame[FRAME_SECTION])));
+        let Some(section) = Section::from_byte(section) else {
+            return Err(self.damaged(format!("section {section} is not known")));
         };
+        let offset = self.offset;
         self.offset += size as u64;
         self.number += 1;
-        self.ended = section == Section::End;
-        let (shard, sealed) = (u16_at(&frame, FRAME_SHARD), frame[FRAME_SEALED] != 0);
-        frame.truncate(FRAME_HEADER + length);
-        let payload = frame.split_off(FRAME_HEADER);
-        Ok(Some(RawFrame { number, shard, section, sealed, payload }))
+        if section != Section::End && self.offset == self.reader.len {
+            return Err(self.damaged("the last frame is missing"));
+        }
+        Ok(Some(RawFrame { offset, number, shard: u16_at(&head, FRAME_SHARD), section, head, payload }))
     }
 
     fn open(&self, frame: RawFrame) -> Result<Frame, SnapshotError> {
-        let RawFrame { number, shard, section, sealed, payload } = frame;
-        if !sealed {
+        let RawFrame { offset, number, shard, section, head, mut payload } = frame;
+        let damaged =
+            |what: &str| SnapshotError::Damaged { path: self.reader.path.clone(), offset, what: what.to_owned() };
+        if let Some(opener) = &self.reader.opener {
+            let clear = opener.open(offset, u64::from(number), &head[FRAME_LENGTH..], &mut payload);
+            let length = clear.ok_or_else(|| damaged("a sealed frame was changed or moved by somebody"))?.len();
+            payload.truncate(length);
+        }
+        if head[FRAME_SEALED] == 0 {
             return Ok(Frame { shard, section, part: Part::Clear(payload) });
         }
         let sealed: Sealed =
-            wincode::deserialize_exact(&payload).map_err(|_| self.damaged("a sealed part is not one"))?;
+            wincode::deserialize_exact(&payload).map_err(|_| damaged("a sealed part is not one"))?;
         let place = Place::Snapshot { number: self.reader.number, frame: number };
         let part = match self.reader.sealer.open(place, &sealed)? {
             Some(clear) => Part::Clear(clear_bytes(clear)),
@@ -595,7 +796,8 @@ mod tests {
                 (HISTORY, "history"),
                 (NUMBER, "number"),
                 (SHARDS, "shards"),
-                (SHARDS + 2, "zero"),
+                (CIPHER_OFFSET, "cipher"),
+                (CIPHER_OFFSET + 2, "zero"),
                 (VECTOR, "place"),
             ],
         );

@@ -13,7 +13,7 @@ use engine::{Action, Command, Decimal, Entry, OrganisationId, Secret};
 use oracle::Oracle;
 use persistence::faulty::FaultyDisk;
 use persistence::inspect::{Soundness, verify};
-use persistence::{Batch, Disk, Last, Options, Part, Section, decode};
+use persistence::{Batch, Disk, Last, Options, Part, Seal, Section, decode};
 use pick::{KINDS, Pick};
 use proptest::prelude::*;
 
@@ -109,8 +109,8 @@ fn sample_options() -> Options {
     Options { random: fixed, ..options() }
 }
 
-fn samples(version: u32) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/samples/v{version}"))
+fn samples(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(folder)
 }
 
 /// The content of the sample folder.
@@ -127,15 +127,16 @@ fn sample_entries() -> Vec<(u16, Entry)> {
 }
 
 /// Writes the sample folder as this program does.
-fn sample_disk() -> FaultyDisk {
+fn sample_disk(options: Options) -> FaultyDisk {
     let disk = FaultyDisk::new();
-    let (mut log, recovered) = open_with(&disk, sample_options()).expect("opened");
+    let (mut log, recovered) = open_with(&disk, options).expect("opened");
     let entries = sample_entries();
     append(&mut log, &recovered.sealer, &entries[..3]).expect("appended");
     let places: Vec<Last> = log.last().to_vec();
     let mut writer = recovered.snapshots.begin(&places).expect("begun");
     writer.frame(1, Section::Engine, None, b"a part of an engine").expect("written");
     writer.frame(0, Section::Accounts, Some(OrganisationId(1)), b"a part of the accounts").expect("written");
+    writer.frame(1, Section::State, None, &[7; 32]).expect("written");
     writer.finish().expect("finished");
     append(&mut log, &recovered.sealer, &entries[3..]).expect("appended");
     disk
@@ -158,10 +159,12 @@ fn restored(name: &str, mut bytes: Vec<u8>) -> (PathBuf, Vec<u8>) {
 /// are never written again.
 #[test]
 fn the_folder_that_every_version_wrote_is_still_read() {
-    for snapshot_version in [1, 2] {
+    for snapshot_version in [1, 2, 3] {
         let disk = FaultyDisk::new();
         for folder in 1..=snapshot_version {
-            for file in std::fs::read_dir(samples(folder)).expect("the samples are in the repository") {
+            for file in
+                std::fs::read_dir(samples(&format!("v{folder}"))).expect("the samples are in the repository")
+            {
                 let file = file.expect("an entry");
                 let name = file.file_name().into_string().expect("a name");
                 let (path, bytes) = restored(&name, std::fs::read(file.path()).expect("read"));
@@ -175,27 +178,55 @@ fn the_folder_that_every_version_wrote_is_still_read() {
         let snapshot = recovered.snapshot.as_ref().expect("there");
         let parts: Vec<Part> = snapshot.frames().map(|frame| frame.expect("sound").part).collect();
         let texts = ["a part of an engine", "a part of the accounts"];
-        assert_eq!(parts, texts.map(|text| Part::Clear(text.as_bytes().to_vec())));
+        assert_eq!(parts[..2], texts.map(|text| Part::Clear(text.as_bytes().to_vec())));
+        assert_eq!(parts.len(), if snapshot_version < 3 { 2 } else { 3 });
         let tail: Vec<_> = recovered.entries().map(|found| found.expect("read").entry.index).collect();
         assert_eq!(tail, [2]);
     }
 }
 
+/// Log format 2 and a sealed snapshot: the folder with `seal all`.
+#[test]
+fn the_sealed_folder_is_still_read() {
+    let disk = FaultyDisk::new();
+    for file in std::fs::read_dir(samples("sealed")).expect("the samples are in the repository") {
+        let file = file.expect("an entry");
+        let name = file.file_name().into_string().expect("a name");
+        let (path, bytes) = restored(&name, std::fs::read(file.path()).expect("read"));
+        disk.create(&path).expect("made").write_at(0, &[&bytes]).expect("written");
+    }
+    let mut lines = Vec::new();
+    assert_eq!(verify(&disk, Path::new("/data"), &mut lines).expect("written"), Soundness::Sound);
+    // It needs no option to be read.
+    let (_log, recovered) = open_with(&disk, sample_options()).expect("opened");
+    assert_eq!(replay(&recovered), sample_entries());
+    let snapshot = recovered.snapshot.as_ref().expect("there");
+    let parts: Vec<Part> = snapshot.frames().map(|frame| frame.expect("sound").part).collect();
+    assert_eq!(parts[0], Part::Clear(b"a part of an engine".to_vec()));
+    assert_eq!(snapshot.frames_of(0).map(|frame| frame.expect("sound").part).collect::<Vec<_>>(), parts[1..2]);
+}
+
 /// As long as this program writes these versions, it writes these bytes: no stored type was edited.
 #[test]
 fn versions_are_written_byte_for_byte_as_stored() {
-    let disk = sample_disk();
     let write = std::env::var("SAMPLES").is_ok_and(|what| what == "write");
-    for path in disk.files().into_iter().filter(|path| !path.ends_with("0000000000000002.seg")) {
-        let (name, bytes) = stored(&path, &disk.content(&path).expect("there"));
-        let version = if name.contains("snapshots") { 2 } else { 1 };
-        let sample = samples(version).join(name);
-        if write {
-            std::fs::create_dir_all(samples(version)).expect("made");
-            std::fs::write(&sample, &bytes).expect("written");
+    for seal in [Seal::Secrets, Seal::All] {
+        let disk = sample_disk(Options { seal, node: 513, ..sample_options() });
+        for path in disk.files().into_iter().filter(|path| !path.ends_with("0000000000000002.seg")) {
+            let (name, bytes) = stored(&path, &disk.content(&path).expect("there"));
+            let folder = match seal {
+                Seal::All => "sealed",
+                Seal::Secrets if name.contains("snapshots") => "v3",
+                Seal::Secrets => "v1",
+            };
+            let sample = samples(folder).join(name);
+            if write {
+                std::fs::create_dir_all(samples(folder)).expect("made");
+                std::fs::write(&sample, &bytes).expect("written");
+            }
+            let kept = std::fs::read(&sample).unwrap_or_else(|error| panic!("{}: {error}", sample.display()));
+            assert!(kept == bytes, "{} is written differently", sample.display());
         }
-        let kept = std::fs::read(&sample).unwrap_or_else(|error| panic!("{}: {error}", sample.display()));
-        assert!(kept == bytes, "{} is written differently", sample.display());
     }
 }
 

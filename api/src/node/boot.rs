@@ -13,7 +13,7 @@ use persistence::archive::{ArchiveError, Archiver, Shipper};
 use persistence::checkpoint::AuditSigner;
 use persistence::{
     AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry,
-    SkipMark, Solo, system_random,
+    SkipMark, Solo,
 };
 
 use super::audit::{Audit, Followers};
@@ -57,12 +57,12 @@ pub enum BootError {
 /// See [`Node::start`].
 pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let layout = Options {
-        dir: options.data.clone(),
-        keys_dir: options.keys.clone(),
         segment_bytes: options.segment_bytes,
         shards: options.shards + 1,
-        cluster: None,
-        random: system_random,
+        seal: options.seal,
+        node: options.node,
+        master: options.master.clone(),
+        ..Options::new(&options.data, &options.keys)
     };
     let Recovery { mut log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
     let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
@@ -102,8 +102,11 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         audit: followers.clone(),
         snapshots: recovered.snapshots.clone(),
         truncator: log.truncator().expect("the log thread has just started"),
-        log_bytes: Arc::clone(&shared.log_bytes),
+        shared: Arc::clone(&shared),
         every_bytes: options.snapshot_bytes,
+        verifier: options.verifier.clone().map(|program| (program, options.keys.clone())),
+        keys: Arc::clone(recovered.sealer.keys()),
+        tally: Arc::default(),
     };
     let archiver = shipper.zip(reach).map(|(shipper, reach)| Archiver {
         shipper,
@@ -112,6 +115,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         status: Arc::default(),
         clock: super::clock::wall_ms,
     });
+    let tally = Arc::clone(&snapshotter.tally);
     let core = Core::new(CoreParts {
         machines,
         ring: submissions,
@@ -160,6 +164,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         ring,
         shared,
         keys: Arc::clone(recovered.sealer.keys()),
+        snapshots: tally,
         epoch,
         node: options.node,
         tender_shards: views.tender_shards(),
@@ -192,7 +197,7 @@ pub struct Recovery {
 pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> Result<Recovery, BootError> {
     let began = Instant::now();
     let data = layout.dir.clone();
-    let (log, recovered) = Log::open(Arc::<D>::clone(&disk), layout)?;
+    let (log, mut recovered) = Log::open(Arc::<D>::clone(&disk), layout)?;
     for cut in &recovered.cuts {
         tracing::warn!(
             "{}, offset {}: {}; nobody was answered for it, so it was cut",
@@ -202,7 +207,7 @@ pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> R
         );
     }
     let place = AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history);
-    let (shards, poisoned) = replay(&recovered, &place, hub)?;
+    let (shards, poisoned) = replay(&mut recovered, &place, hub)?;
     let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
     let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
     tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
@@ -244,7 +249,11 @@ pub type Poison = (SkipMark, String);
 type Replica = (ViewShard, AuditShard);
 
 /// The shards as the log says, and what panicked in the replay and was not known to.
-fn replay(recovered: &Recovered, place: &AuditPlace, hub: &Hub) -> Result<(Vec<Replica>, Vec<Poison>), BootError> {
+fn replay(
+    recovered: &mut Recovered,
+    place: &AuditPlace,
+    hub: &Hub,
+) -> Result<(Vec<Replica>, Vec<Poison>), BootError> {
     let mut poisoned: Vec<Poison> = Vec::new();
     loop {
         let mut shards = load(recovered, place, hub)?;
@@ -264,10 +273,28 @@ fn replay(recovered: &Recovered, place: &AuditPlace, hub: &Hub) -> Result<(Vec<R
     }
 }
 
-fn load(recovered: &Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<Replica>, BootError> {
-    if let Some(snapshot) = &recovered.snapshot {
-        return snapshots::restore(snapshot, place, hub)
-            .map_err(|why| BootError::Snapshot { number: snapshot.number(), why });
+/// The shards as of the newest snapshot that can be loaded. One that can't be is put aside.
+fn load(recovered: &mut Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<Replica>, BootError> {
+    while let Some(snapshot) = &recovered.snapshot {
+        let began = Instant::now();
+        match snapshots::restore(snapshot, place, hub) {
+            Ok(replicas) => {
+                let (number, bytes, took) = (snapshot.number(), snapshot.bytes(), began.elapsed().as_millis());
+                tracing::info!("Snapshot {number} of {bytes} bytes loaded in {took} ms");
+                return Ok(replicas);
+            }
+            Err(why) => {
+                let number = snapshot.number();
+                let aside = recovered.step_back().map_err(|error| {
+                    tracing::error!("{error}");
+                    BootError::Snapshot { number, why: why.clone() }
+                })?;
+                tracing::error!(
+                    "Snapshot {number} can't be loaded: {why}. It lies in {} now; the one before it and a longer replay give the same state",
+                    aside.display()
+                );
+            }
+        }
     }
     let numbers = SYSTEM_SHARD..recovered.last.len() as u16;
     let empty = |number| {

@@ -20,15 +20,17 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, TrySendError};
 use engine::{Action, Command, LogTime, Reply, TenderId};
-use persistence::Keys;
 use persistence::archive::{Lag, Status, Store};
+use persistence::{Keys, MasterKey, Seal};
 
 pub use self::audit::{Audit, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{BootError, Poison, Recovery, first_commands, recover};
 pub use self::clock::{LeaderClock, Slew};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
-pub use self::snapshots::{Copies, copy as copy_for_snapshot, write as write_snapshot};
+pub use self::snapshots::{
+    Copies, Tally, VerifyError, copy as copy_for_snapshot, verify, write as write_snapshot,
+};
 pub use self::stamp::{Stamp, Stamps};
 pub use self::view::{Behind, View, ViewShard, Views, tender_shard};
 
@@ -57,6 +59,31 @@ pub struct NodeOptions {
     pub node: u16,
     /// Where the log is archived, if it is.
     pub archive: Option<Arc<dyn Store>>,
+    /// What is sealed of what is written.
+    pub seal: Seal,
+    /// The master key, when the keys folder is not to hold it.
+    pub master: Option<MasterKey>,
+    /// The program that loads each new snapshot as a process of its own (`PROGRAM snapshot verify FILE --keys DIR`)
+    /// before it counts; none: this process does.
+    pub verifier: Option<PathBuf>,
+}
+
+impl NodeOptions {
+    /// A node with its data in `data` and its keys in `keys`, and what the configuration has by default.
+    pub fn new(data: impl Into<PathBuf>, keys: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            keys: keys.into(),
+            shards: 8,
+            segment_bytes: persistence::SEGMENT_BYTES,
+            snapshot_bytes: 256 << 20,
+            node: 1,
+            seal: Seal::Secrets,
+            archive: None,
+            master: None,
+            verifier: None,
+        }
+    }
 }
 
 /// Why a command was not decided.
@@ -82,6 +109,7 @@ struct Inner {
     views: Arc<Views>,
     audit: Arc<Audit>,
     keys: Arc<Keys>,
+    snapshots: Arc<Tally>,
     epoch: String,
     node: u16,
     tender_shards: u16,
@@ -246,6 +274,11 @@ impl Node {
     /// The keys of this node.
     pub fn keys(&self) -> &Keys {
         &self.inner.keys
+    }
+
+    /// How the snapshots of this process went so far.
+    pub fn snapshots(&self) -> &Tally {
+        &self.inner.snapshots
     }
 
     /// Whether commands are refused because the node stops.

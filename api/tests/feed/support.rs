@@ -69,13 +69,10 @@ impl Server {
 
     async fn start_in(folder: tempfile::TempDir, options: FeedOptions) -> Self {
         let node_options = NodeOptions {
-            data: folder.path().join("data"),
-            keys: folder.path().join("keys"),
             shards: 2,
             segment_bytes: 1 << 20,
             snapshot_bytes: 64 << 20,
-            node: 1,
-            archive: None,
+            ..NodeOptions::new(folder.path().join("data"), folder.path().join("keys"))
         };
         let hub = Hub::new();
         let of_node = hub.clone();

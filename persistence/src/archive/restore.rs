@@ -21,7 +21,7 @@ use crate::format::{SEGMENT_HEADER, SegmentHeader};
 use crate::keys::{KeyError, Keys, Random};
 use crate::log::{key_check, uuid_v4};
 use crate::meta::Meta;
-use crate::scan::scan;
+use crate::scan::{opener, scan};
 use crate::segment::{self, Identity};
 use crate::snapshot::{self, Snapshots};
 use crate::{HistoryId, Sealer, audit_files, uuid_text};
@@ -558,7 +558,9 @@ impl Restore {
         let sequence = u64::from_str_radix(&last.file, 16).unwrap_or_default();
         let (file, header, opening) = head(&*self.disk, &self.dir, meta, sequence)?;
         let path = self.dir.join("log").join(segment::name(sequence));
-        let segment = SegmentBytes { path: &path, file: &*file, header };
+        let keys = Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?;
+        let opener = opener(&header, &path, Some(&keys))?;
+        let segment = SegmentBytes { path: &path, file: &*file, header, opener };
         let begins = way.pieces.iter().rev().take_while(|piece| piece.file == last.file).last();
         let before =
             Point { at: begins.map_or(0, |first| if first.from == 0 { 0 } else { first.at }), ..Point::default() };
@@ -639,7 +641,8 @@ impl Restore {
     fn verify(&self, meta: &Meta, way: &Way, progress: &dyn Progress) -> Result<(u64, u64), ArchiveError> {
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let dir = self.dir.join("log");
-        let found = scan(&*self.disk, &dir, identity, false)?;
+        let keys = Arc::new(Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?);
+        let found = scan(&*self.disk, &dir, identity, Some(&keys), false)?;
         progress.advance(way.pieces.iter().map(|piece| piece.to - piece.from).sum());
         let position: u64 = found.last.iter().map(|last| last.index).sum();
         let damaged = |expected: String, found: String| ArchiveError::Damaged {
@@ -659,8 +662,7 @@ impl Restore {
             return Err(damaged(format!("{expected} entries"), format!("{position}")));
         }
         if let Some(mark) = &way.mark {
-            let keys = Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?;
-            let sealer = Sealer::new(Arc::new(keys), meta.cluster);
+            let sealer = Sealer::new(keys, meta.cluster);
             let dir = self.dir.join("snapshots");
             let snapshots = Snapshots::new(Arc::clone(&self.disk), dir, sealer, identity);
             let read = snapshots.read(mark.number).map_err(|error| ArchiveError::Damaged {

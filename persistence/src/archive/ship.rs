@@ -18,15 +18,16 @@ use crate::audit_files::{FILE_HEADER, ROOT_RECORD};
 use crate::codec;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Corruption, OpenError};
+use crate::file_seal::FileOpener;
 use crate::format::{
     RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, record_checksum, record_len, stored_checksum,
 };
 use crate::keys::{Keys, system_random};
 use crate::meta::Meta;
-use crate::scan::{record_at, scan};
+use crate::scan::{Record, open_record, opener, opening_of, scan};
 use crate::segment::{self, Identity, Opening};
 use crate::snapshot::{self, SnapshotError, SnapshotReader, Snapshots};
-use crate::{Kind, Sealer, uuid_text};
+use crate::{Sealer, uuid_text};
 
 /// Most bytes of one piece, unless a single record is larger.
 pub const PIECE_BYTES: u64 = 8 << 20;
@@ -310,7 +311,12 @@ impl Shipper {
     ) -> Result<(), ArchiveError> {
         let path = self.dir.join("log").join(segment::name(sequence));
         let file = self.disk.open(&path).map_err(OpenError::disk(&path))?;
-        let segment = SegmentBytes { path: &path, file: &*file, header: progress.header };
+        let segment = SegmentBytes {
+            path: &path,
+            file: &*file,
+            header: progress.header,
+            opener: opener(&progress.header, &path, Some(self.snapshots.keys()))?,
+        };
         while progress.reach.offset < limit {
             let from = progress.reach;
             progress.reach = self.ship_piece(sequence, &segment, from, limit)?;
@@ -604,7 +610,7 @@ pub fn ship_folder(
     let sealer = Sealer::new(Arc::new(keys), meta.cluster);
     let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
     // Also makes durable what a killed process left in the cache, and reads it back.
-    let found = scan(&**disk, &dir.join("log"), identity, true)?;
+    let found = scan(&**disk, &dir.join("log"), identity, Some(sealer.keys()), true)?;
     let end = found.used.last().map_or(Extent::default(), |file| Extent {
         sequence: file.header.sequence as u32,
         offset: file.end as u32,
@@ -623,6 +629,8 @@ pub(crate) struct SegmentBytes<'a> {
     pub(crate) path: &'a Path,
     pub(crate) file: &'a dyn DiskFile,
     pub(crate) header: SegmentHeader,
+    /// Opens its records, when they are sealed: only to know their time.
+    pub(crate) opener: Option<FileOpener>,
 }
 
 impl SegmentBytes<'_> {
@@ -683,7 +691,17 @@ impl SegmentBytes<'_> {
                 next.position += 1;
                 next.term = next.term.max(fields.term);
                 let payload = &record[RECORD_HEADER..RECORD_HEADER + fields.length as usize];
-                next.at = next.at.max(stamp(payload, fields.schema).unwrap_or(next.at));
+                let at = match &self.opener {
+                    None => stamp(payload, fields.schema),
+                    Some(opener) => {
+                        let sealed = Record { offset: to.offset as usize, header: fields, kind, payload };
+                        let clear = open_record(opener, &sealed, head).ok_or_else(|| {
+                            self.damaged(to.offset, "a sealed record that nobody changed or moved")
+                        })?;
+                        stamp(&clear, fields.schema)
+                    }
+                };
+                next.at = next.at.max(at.unwrap_or(next.at));
             }
             if !goes_on(*to, next, kind.is_entry()) {
                 return Ok(());
@@ -736,10 +754,7 @@ pub(crate) fn head(
         let expected = format!("segment {sequence} of history {}", meta.history);
         return Err(corrupt("another segment", expected, format!("{header:?}")).into());
     }
-    let opening = record_at(&bytes, &header, SEGMENT_HEADER, bytes.len())
-        .filter(|record| record.kind == Kind::Open && record.header.index == sequence)
-        .and_then(|record| wincode::deserialize_exact::<Opening>(record.payload).ok())
-        .filter(|opening| opening.base.len() == usize::from(meta.shards));
+    let opening = opening_of(&bytes, &header, meta.shards);
     let opening = opening.ok_or_else(|| {
         corrupt("the segment's opening record is damaged", "an opening record".into(), "none".into())
     })?;
