@@ -103,6 +103,9 @@ pub enum Command {
     /// Check an export or a receipt of the audit, without a server.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look after the keys in the keys directory.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Look at a snapshot.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -139,6 +142,14 @@ pub enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
     },
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a new data key and print its number. A running node notices within a second, and seals what it begins from
+    /// then on under it; what is there stays readable with the keys before, which are needed as long as it is kept.
+    Rotate,
 }
 
 /// What can be done with a snapshot.

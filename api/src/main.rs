@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
-use api::cli::{AuditCommand, Cli, Command, ConfigCommand, LogCommand, SnapshotCommand};
+use api::cli::{AuditCommand, Cli, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand};
 use api::config::{self, Config};
 use api::node::{self, VerifyError};
 use api::server::Server;
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
                 (Some(from), Some(to), Ok(history)) => archive::restore(&config, &from, to, history, new_history),
             }
         }
+        Command::Keys(KeysCommand::Rotate) => rotate(&config),
         Command::Snapshot(SnapshotCommand::Verify { file }) => verify_snapshot(&config, &file),
         Command::Config(ConfigCommand::Check) => {
             print!("{}", config.describe());
@@ -170,6 +171,17 @@ fn verify(file: &Path, key: Option<&str>, kept: &[PathBuf]) -> anyhow::Result<Ex
             Ok(ExitCode::from(WRONG))
         }
     }
+}
+
+/// Makes a new data key, beside a running node or without one.
+fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
+    let disk = std::sync::Arc::new(RealDisk);
+    let keys = match config::master_key() {
+        Some(master) => master.keys(disk, &config.keys, persistence::system_random),
+        None => persistence::Keys::open(disk, &config.keys, persistence::system_random, false),
+    };
+    println!("{:016x}", keys?.rotate()?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads a snapshot and says what is in it.

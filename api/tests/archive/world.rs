@@ -40,13 +40,11 @@ impl World {
 
     pub fn options(&self, data: &str, archive: Option<&str>) -> NodeOptions {
         NodeOptions {
-            data: self.path(data),
-            keys: self.path("keys"),
             shards: 2,
             segment_bytes: 64 << 10,
             snapshot_bytes: 50_000,
-            node: 1,
             archive: archive.map(|name| self.store(name)),
+            ..NodeOptions::new(self.path(data), self.path("keys"))
         }
     }
 
