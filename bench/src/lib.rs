@@ -11,6 +11,8 @@ pub mod client;
 #[cfg(feature = "load")]
 pub mod codec;
 #[cfg(feature = "load")]
+pub mod drill;
+#[cfg(feature = "load")]
 pub mod floor;
 #[cfg(feature = "load")]
 pub mod formats;

@@ -37,6 +37,12 @@ pub struct Workload {
 impl Workload {
     /// `lots` open lots, and an engine in which they are.
     pub fn new(lots: usize) -> (Self, Engine) {
+        let (this, engine, _) = Self::recorded(lots);
+        (this, engine)
+    }
+
+    /// As [`Workload::new`], with the entries that opened the lots.
+    pub fn recorded(lots: usize) -> (Self, Engine, Vec<Entry>) {
         let mut this = Self {
             lots: Vec::with_capacity(lots),
             prices: vec![FIRST_PRICE; lots * usize::from(BIDDERS)],
@@ -46,15 +52,17 @@ impl Workload {
             requests: 0,
         };
         let mut engine = Engine::new();
+        let mut entries = Vec::new();
         let mut left = lots;
         while left > 0 {
             let here = left.min(LOTS_OF_TENDER_MAX);
             let entry = this.tender(here);
             engine.apply(&entry, &mut ());
+            entries.push(entry);
             left -= here;
         }
         engine.maintain();
-        (this, engine)
+        (this, engine, entries)
     }
 
     /// The lots, in order of creation.

@@ -21,6 +21,7 @@ Commands:
   verify           read-only checks: layout, lints, supply chain, tidy rules, web bundle
   fix              lay the code out and apply the fixes that clippy is sure of
   simulate [OPTIONS]  build the simulator in release and run it (10 minutes); --seeds N, --minutes M, --seed S
+  drill [--bids N]    archive a made log (a million bids), restore it to three points, print each part's time
   bench [--quick]  build in release, run every benchmark, write bench/RESULTS.md
   help             this text
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         ["verify"] => verify(),
         ["fix"] => fix(),
         ["simulate", options @ ..] => simulate(options),
+        ["drill", options @ ..] => drill(options),
         ["bench"] => bench(&[]),
         ["bench", options @ ..] => bench(options),
         [] | ["help" | "--help" | "-h", ..] => {
@@ -426,6 +428,16 @@ fn simulate(options: &[&str]) -> io::Result<bool> {
     let mut run = Command::new(root().join("target/simulator/release/simulate"));
     run.current_dir(root()).args(if options.is_empty() { &["--minutes", "10"] } else { options });
     step("simulate", &mut run)
+}
+
+/// Restores a made log onto empty folders; `cargo xtask drill --help` tells the options.
+fn drill(options: &[&str]) -> io::Result<bool> {
+    if !step("build", cargo().args(["build", "--release", "--locked", "-p", "api", "-p", "bench", "--bins"]))? {
+        return Ok(false);
+    }
+    let mut run = Command::new(root().join("target/release/drill"));
+    run.current_dir(root()).args(options);
+    step("drill", &mut run)
 }
 
 fn bench(options: &[&str]) -> io::Result<bool> {

@@ -1,0 +1,25 @@
+//! The restore drill in small, with the real program: three restores, each with the state of a cold replay.
+
+use bench::{drill, server};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_log_is_restored_to_three_points() {
+    let program = server::program_built().expect("the program");
+    let dir = tempfile::tempdir().expect("a folder");
+    for seed in [3, 29] {
+        let dir = dir.path().join(seed.to_string());
+        std::fs::create_dir(&dir).expect("made");
+        // The drill itself holds the states against each other.
+        let report = drill::run(&program, &dir, 3_000, 20, seed).await.expect("the drill");
+        let positions: Vec<u64> = report.restored.iter().map(|part| part.position).collect();
+        let entries = positions[0];
+        assert_eq!(positions, [entries, 1 + seed % (entries - 1), entries - 1]);
+        assert_eq!(report.bids, 47 * 64);
+        let latest = &report.restored[0];
+        assert!(latest.replayed > 0 && latest.replayed < report.bids, "it began with the snapshot");
+        let text = report.to_string();
+        for word in ["fetch", "verify", "load", "replay", "answer", "events_since_snapshot", "10 M bids"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+    }
+}
