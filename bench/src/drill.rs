@@ -86,9 +86,10 @@ impl Report {
         (with, by_bytes + BIDS_OF_A_LARGE_LOG / a_second)
     }
 
-    /// Bids a second in the cold replay.
+    /// Bids a second in the longest replay behind a snapshot, audit included: what a start does but for the view.
     pub fn replay_rate(&self) -> f64 {
-        self.bids as f64 / self.cold.as_secs_f64()
+        let longest = self.restored.iter().max_by_key(|part| part.replayed);
+        longest.map_or(0.0, |part| part.replayed as f64 / part.replay.as_secs_f64().max(1e-9))
     }
 }
 

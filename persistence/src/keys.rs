@@ -203,6 +203,19 @@ impl Keys {
         Self::with_master(disk, dir, random, master)
     }
 
+    /// Opens keys that must be there, under a master key that may be given.
+    pub(crate) fn open_known(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        random: Random,
+        master: Option<&MasterKey>,
+    ) -> Result<Self, KeyError> {
+        match master {
+            Some(master) => master.keys(disk, dir, random),
+            None => Self::open(disk, dir, random, false),
+        }
+    }
+
     fn with_master(
         disk: Arc<dyn Disk>,
         dir: &Path,

@@ -11,7 +11,7 @@ use persistence::archive::{ArchiveError, Part, Progress, Restore, Target, copy, 
 use persistence::{Disk, HistoryId, OpenError, RealDisk, system_random};
 
 use super::Location;
-use crate::config::Config;
+use crate::config::{Config, master_key};
 
 /// What was asked for is wrong: a location, a point, a folder, keys.
 const WRONG: u8 = 2;
@@ -29,7 +29,9 @@ pub fn backup(config: &Config, to: &Location) -> anyhow::Result<ExitCode> {
     let bar = Arc::new(bar(log_bytes(&config.data), "shipping", true));
     let shown = Arc::clone(&bar);
     let tell = move |bytes| shown.inc(bytes);
-    let shipped = ship_folder(&disk, &config.data, &config.keys, Arc::clone(&store), now_ms(), tell);
+    let master = master_key();
+    let keys = (config.keys.as_path(), master.as_ref());
+    let shipped = ship_folder(&disk, &config.data, keys, Arc::clone(&store), now_ms(), tell);
     bar.finish_and_clear();
     match shipped {
         Ok(shipped) => {
@@ -97,6 +99,7 @@ pub fn restore(
         disk: Arc::new(RealDisk),
         dir: config.data.clone(),
         keys_dir: config.keys.clone(),
+        master: master_key(),
         target,
         history,
         new_history,

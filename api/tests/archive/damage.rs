@@ -30,6 +30,7 @@ fn attempt(world: &World, data: &str) -> (bool, String) {
         disk: std::sync::Arc::new(RealDisk),
         dir: world.path(data),
         keys_dir: world.path("keys"),
+        master: None,
         target: Target::Latest,
         history: None,
         new_history: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::feed::Hub;
 use api::node::Node;
 use engine::Action;
+use persistence::Seal;
 use persistence::archive::{ArchiveError, Target};
 
 use crate::world::{BUYER, TENDER, World, bids, copy_dir, objects, open_tender, person, submit};
@@ -65,6 +66,28 @@ async fn every_target_gives_the_state_of_a_cold_replay() {
     }
     let error = world.restore("archive", "latest", Target::Latest).expect_err("not empty");
     assert!(matches!(error, ArchiveError::NotEmpty { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sealed_as_a_whole_is_restored_to_any_point() {
+    let world = World { seal: Seal::All, ..World::new() };
+    let entries = history(&world, "data", "archive").await;
+    let latest = world.restore("archive", "latest", Target::Latest).expect("restored");
+    assert_eq!(latest.position, entries);
+    assert_eq!(world.recovered("latest"), world.recovered("data"));
+    std::fs::remove_dir_all(world.path("archive/mark")).expect("removed");
+    world.restore("archive", "whole", Target::Latest).expect("restored");
+    let wanted = entries * 2 / 3;
+    let restored = world.restore("archive", "part", Target::Position(wanted)).expect("restored");
+    assert_ne!(restored.history, restored.from);
+    assert_eq!(world.recovered("part"), world.cold("whole", wanted));
+    // Journals of the audit hold what is public as it is.
+    let sealed = objects(&world.path("archive")).into_iter().filter(|(name, _)| !name.starts_with("audit/"));
+    let clear = sealed.map(|(_, path)| path).any(|path| {
+        let bytes = std::fs::read(path).expect("an object");
+        bytes.windows(8).any(|window| window == b"52119-0K")
+    });
+    assert!(!clear, "a word of the tender is readable in the archive");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use engine::{
     OrganisationId, OrganisationKind, RequestId, RulesSpec, Secret, TenderId, TenderSpec, UserId,
 };
 use persistence::archive::{ArchiveError, Part, Progress, Restore, Restored, Store, Target};
-use persistence::{Log, Options, RealDisk, system_random};
+use persistence::{Log, Options, RealDisk, Seal, system_random};
 
 pub const BUYER: OrganisationId = OrganisationId(1 << 64);
 pub const SUPPLIER: OrganisationId = OrganisationId(2 << 64);
@@ -23,11 +23,13 @@ pub const TENDER: TenderId = TenderId::new(7 << 32);
 /// Folders of one test.
 pub struct World {
     pub dir: tempfile::TempDir,
+    /// What its nodes seal.
+    pub seal: Seal,
 }
 
 impl World {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a folder") }
+        Self { dir: tempfile::tempdir().expect("a folder"), seal: Seal::Secrets }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -44,6 +46,7 @@ impl World {
             segment_bytes: 64 << 10,
             snapshot_bytes: 50_000,
             archive: archive.map(|name| self.store(name)),
+            seal: self.seal,
             ..NodeOptions::new(self.path(data), self.path("keys"))
         }
     }
@@ -84,6 +87,7 @@ impl World {
             disk: Arc::new(RealDisk),
             dir: self.path(data),
             keys_dir: self.path("keys"),
+            master: None,
             target,
             history: None,
             new_history: false,

@@ -24,7 +24,7 @@ use crate::meta::Meta;
 use crate::scan::{opener, scan};
 use crate::segment::{self, Identity};
 use crate::snapshot::{self, Snapshots};
-use crate::{HistoryId, Sealer, audit_files, uuid_text};
+use crate::{HistoryId, MasterKey, Sealer, audit_files, uuid_text};
 
 /// How many objects are fetched at a time.
 const FETCHERS: usize = 8;
@@ -71,6 +71,8 @@ pub struct Restore {
     pub dir: PathBuf,
     /// The keys that belong to it; they are not in the archive.
     pub keys_dir: PathBuf,
+    /// The master key, when the keys folder does not hold it.
+    pub master: Option<MasterKey>,
     /// Up to where.
     pub target: Target,
     /// Of which history; none: of the one that was shipped last.
@@ -206,6 +208,10 @@ impl Restore {
         })
     }
 
+    fn keys(&self) -> Result<Keys, KeyError> {
+        Keys::open_known(Arc::clone(&self.disk), &self.keys_dir, self.random, self.master.as_ref())
+    }
+
     fn new_id(&self) -> HistoryId {
         let mut bytes = [0; 16];
         (self.random)(&mut bytes);
@@ -247,7 +253,7 @@ impl Restore {
         let text = Text::decode(ABOUT, &bytes)?;
         let cluster = text.value(ABOUT, "cluster", parse_uuid)?;
         let shards = text.value(ABOUT, "shards", |value| value.parse().ok())?;
-        let keys = Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?;
+        let keys = self.keys()?;
         let meta = Meta { cluster, history: HistoryId(0), key_check: key_check(&keys, cluster), shards };
         let expected = text.value(ABOUT, "key", |value| Some(value.to_owned()))?;
         if about(&meta).value(ABOUT, "key", |value| Some(value.to_owned()))? != expected {
@@ -558,7 +564,7 @@ impl Restore {
         let sequence = u64::from_str_radix(&last.file, 16).unwrap_or_default();
         let (file, header, opening) = head(&*self.disk, &self.dir, meta, sequence)?;
         let path = self.dir.join("log").join(segment::name(sequence));
-        let keys = Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?;
+        let keys = self.keys()?;
         let opener = opener(&header, &path, Some(&keys))?;
         let segment = SegmentBytes { path: &path, file: &*file, header, opener };
         let begins = way.pieces.iter().rev().take_while(|piece| piece.file == last.file).last();
@@ -641,7 +647,7 @@ impl Restore {
     fn verify(&self, meta: &Meta, way: &Way, progress: &dyn Progress) -> Result<(u64, u64), ArchiveError> {
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let dir = self.dir.join("log");
-        let keys = Arc::new(Keys::open(Arc::clone(&self.disk), &self.keys_dir, self.random, false)?);
+        let keys = Arc::new(self.keys()?);
         let found = scan(&*self.disk, &dir, identity, Some(&keys), false)?;
         progress.advance(way.pieces.iter().map(|piece| piece.to - piece.from).sum());
         let position: u64 = found.last.iter().map(|last| last.index).sum();

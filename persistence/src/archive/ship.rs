@@ -27,7 +27,7 @@ use crate::meta::Meta;
 use crate::scan::{Record, open_record, opener, opening_of, scan};
 use crate::segment::{self, Identity, Opening};
 use crate::snapshot::{self, SnapshotError, SnapshotReader, Snapshots};
-use crate::{Sealer, uuid_text};
+use crate::{Kind, MasterKey, Sealer, uuid_text};
 
 /// Most bytes of one piece, unless a single record is larger.
 pub const PIECE_BYTES: u64 = 8 << 20;
@@ -478,9 +478,10 @@ impl Shipper {
             self.marked = number;
             return Ok(());
         };
+        let position = self.position_of(*begins, reader)?;
         let mut mark = Text::new()
             .with("snapshot", &file)
-            .with("position", self.told.position)
+            .with("position", position)
             .with("segment", file_of(*begins))
             .with("bytes", reader.len());
         for (name, end) in &ends {
@@ -491,6 +492,41 @@ impl Shipper {
         self.put(piece, bytes)?;
         self.marked = number;
         Ok(())
+    }
+
+    /// The last entry that is in a snapshot, counted over all shards: a snapshot takes its shards one after the other, so
+    /// it may lack entries before that one.
+    fn position_of(&self, begins: u64, reader: &SnapshotReader) -> Result<u64, ArchiveError> {
+        let mut last: Vec<u64> = Vec::new();
+        for (sequence, known) in self.segments.range(begins..) {
+            if last.is_empty() {
+                last = known.opening.base.iter().map(|base| base.index).collect();
+            }
+            let is_there =
+                |last: &[u64]| last.iter().zip(reader.places()).all(|(last, place)| *last >= place.index);
+            let mut position = known.start.position;
+            let path = self.dir.join("log").join(segment::name(*sequence));
+            let at = OpenError::disk(&path);
+            let bytes = self.disk.open(&path).and_then(|file| read(&*file, 0, known.reach.offset)).map_err(&at)?;
+            // Every record was checked when it was shipped.
+            let mut offset = SEGMENT_HEADER;
+            while !is_there(&last)
+                && let Some(head) = bytes.get(offset..offset + RECORD_HEADER)
+            {
+                let fields = RecordHeader::decode(head);
+                if fields.known_kind().is_some_and(Kind::is_entry) {
+                    position += 1;
+                    if let Some(last) = last.get_mut(usize::from(fields.shard)) {
+                        *last = fields.index;
+                    }
+                }
+                offset += record_len(fields.length as usize);
+            }
+            if is_there(&last) {
+                return Ok(position);
+            }
+        }
+        Ok(self.told.position)
     }
 
     fn whole(&self, kind: PieceKind, file: &str, from: u64, to: u64) -> Piece {
@@ -530,65 +566,6 @@ impl Shipper {
     }
 }
 
-/// Copies a whole archive, checking every object on its way; what is there already is passed by. `tell` gets the
-/// number of objects that are done and that there are. Answers the objects and bytes that were copied.
-///
-/// # Errors
-/// A store refused, or an object is damaged or of another cluster.
-pub fn copy(from: &dyn Store, to: &dyn Store, mut tell: impl FnMut(u64, u64)) -> Result<(u64, u64), ArchiveError> {
-    let failed = |store: &dyn Store, object: &str| {
-        let (place, object) = (store.place(), object.to_owned());
-        move |error| ArchiveError::Store { place: place.clone(), object: object.clone(), error }
-    };
-    // First what says how far the histories reach: what is shipped meanwhile lies behind it.
-    let tips = from.list(TIP).map_err(failed(from, TIP))?;
-    let tips: Result<Vec<_>, _> = tips
-        .into_iter()
-        .map(|name| from.get(&name).map(|bytes| (name.clone(), bytes)).map_err(failed(from, &name)))
-        .collect();
-    let tips = tips?;
-    let about = from.get(ABOUT).map_err(|error| match error {
-        StoreError::Missing => ArchiveError::Empty { place: from.place(), object: ABOUT.into() },
-        error => failed(from, ABOUT)(error),
-    })?;
-    Text::decode(ABOUT, &about)?;
-    match to.put_new(ABOUT, about.clone()) {
-        Err(StoreError::Exists) if to.get(ABOUT).as_ref() != Ok(&about) => {
-            return Err(ArchiveError::Conflict { object: ABOUT.into() });
-        }
-        Ok(()) | Err(StoreError::Exists) => {}
-        Err(error) => return Err(failed(to, ABOUT)(error)),
-    }
-    let mut names = Vec::new();
-    for kind in PieceKind::ALL {
-        names.extend(from.list(kind.folder()).map_err(failed(from, kind.folder()))?);
-    }
-    let there: std::collections::BTreeSet<String> = to.list("").map_err(failed(to, "all"))?.into_iter().collect();
-    let total = names.len() as u64;
-    let (mut objects, mut sum) = (0, 0);
-    for (number, name) in names.iter().enumerate() {
-        tell(number as u64, total);
-        if there.contains(name) {
-            continue;
-        }
-        let piece = parse(name)?;
-        let bytes = from.get(name).map_err(failed(from, name))?;
-        check(&piece, name, &bytes)?;
-        objects += 1;
-        sum += bytes.len() as u64;
-        match to.put_new(name, bytes) {
-            Ok(()) | Err(StoreError::Exists) => {}
-            Err(error) => return Err(failed(to, name)(error)),
-        }
-    }
-    for (name, bytes) in tips {
-        Tip::decode(&name, &bytes)?;
-        to.replace(&name, bytes).map_err(failed(to, &name))?;
-    }
-    tell(total, total);
-    Ok((objects, sum))
-}
-
 /// Ships the folder of a node that is stopped; takes its lock.
 ///
 /// # Errors
@@ -596,7 +573,7 @@ pub fn copy(from: &dyn Store, to: &dyn Store, mut tell: impl FnMut(u64, u64)) ->
 pub fn ship_folder(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    keys_dir: &Path,
+    (keys_dir, master): (&Path, Option<&MasterKey>),
     store: Arc<dyn Store>,
     now_ms: i64,
     tell: impl FnMut(u64) + Send + 'static,
@@ -606,7 +583,7 @@ pub fn ship_folder(
         std::io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
         _ => OpenError::Disk { path: dir.to_owned(), error },
     })?;
-    let keys = Keys::open(Arc::clone(disk), keys_dir, system_random, false)?;
+    let keys = Keys::open_known(Arc::clone(disk), keys_dir, system_random, master)?;
     let sealer = Sealer::new(Arc::new(keys), meta.cluster);
     let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
     // Also makes durable what a killed process left in the cache, and reads it back.
