@@ -49,6 +49,18 @@ pub enum BootError {
     /// The folder can't be shipped to an archive.
     #[error(transparent)]
     Archive(ArchiveError),
+    /// Passing the command by does not help: the panic does not come from it.
+    #[error(
+        "applying entry {index} of shard {shard} panics whether command {position} is passed by or not: the state before it is wrong. Start the program that wrote it, or restore"
+    )]
+    Panics {
+        /// The shard.
+        shard: u16,
+        /// The entry.
+        index: u64,
+        /// The command in it.
+        position: u32,
+    },
     /// The system refused a thread.
     #[error("a thread can't be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -263,11 +275,15 @@ fn replay(
             .chain(poisoned.iter().map(|(mark, _)| mark))
             .map(|mark| (mark.shard, mark.index, mark.position))
             .collect();
-        for (shard, index, position) in skips {
+        for &(shard, index, position) in &skips {
             shards[usize::from(shard)].0.machine.pass_by(index, position);
         }
         match replay_once(recovered, &mut shards)? {
             None => return Ok((shards, poisoned)),
+            // Else it would begin again for ever.
+            Some((SkipMark { shard, index, position }, _)) if skips.contains(&(shard, index, position)) => {
+                return Err(BootError::Panics { shard, index, position });
+            }
             Some(found) => poisoned.push(found),
         }
     }
