@@ -196,7 +196,7 @@ impl Cursor {
                 }
                 // More is seen without a step that told it: the tender's last lot closed, and this one had before.
                 if self.role.audience.without_names() != role.audience.without_names()
-                    || self.role.audience.effective != role.audience.effective
+                    || (lot.is_adjusted() && self.role.audience.effective != role.audience.effective)
                 {
                     self.resync(why::SIGHT, tender, lot, &sight, role, epoch, out);
                     return self.at_tip(lot, version);

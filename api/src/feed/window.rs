@@ -63,8 +63,8 @@ struct Framed {
     own: Box<[(BidderNumber, Utf8Bytes)]>,
     /// Bidders whose audience this step changed.
     moved: Box<[Moved]>,
-    /// Whether somebody sees more from this step on, and the frames tell it all.
-    widened: bool,
+    /// The audiences of the buyer and of who is no bidder that see more from this step on: their frames tell it all.
+    grown: Box<[Audience]>,
 }
 
 /// A bidder that sees more, or less, of other bidders from a step on.
@@ -129,21 +129,24 @@ impl LotFeed {
     pub fn push(&self, tender: &Tender, lot: &Lot, step: &Step) {
         let audiences = render::audiences(tender, lot);
         // Only this thread pushes, so nothing changes between here and the push.
-        let (moved, widened) = self.ring().changes(&audiences, lot, step);
+        let (moved, grown_others) = self.ring().changes(&audiences, lot, step);
         let mut texts: Vec<(Audience, Utf8Bytes)> = Vec::with_capacity(4);
         for audience in audiences.all() {
             if texts.iter().any(|(known, _)| *known == audience) {
                 continue;
             }
-            let text = render::update(lot, step, &audience, None, widened);
+            let text = render::update(lot, step, &audience, None, grown_others.contains(&audience));
             self.0.hub.count_serialisation();
             texts.push((audience, text.into()));
         }
         // Whom the step is about sees more of it than others with the same sight: an audience of one.
         let mut own: Vec<(BidderNumber, Utf8Bytes)> = Vec::new();
         for bidder in render::actors(step) {
+            // Who sees more from its first bid on is told all of it, and nobody else is: that it was the first is not
+            // for others.
+            let widened = moved.iter().any(|moved| moved.bidder == bidder);
             let audience = audiences.bidders.get(bidder.index()).copied().flatten();
-            let Some(audience) = audience.filter(|audience| !audience.numbers) else { continue };
+            let Some(audience) = audience.filter(|audience| widened || !audience.numbers) else { continue };
             if own.iter().all(|(number, _)| *number != bidder) {
                 let text = render::update(lot, step, &audience, Some(bidder), widened);
                 self.0.hub.count_serialisation();
@@ -156,7 +159,7 @@ impl LotFeed {
             assert_eq!(step.seq, ring.seq + 1, "the steps of a lot have no holes");
             ring.audiences = Some(audiences);
             let (texts, own) = (texts.into(), own.into());
-            let framed = Framed { at: step.at, pushed: Instant::now(), texts, own, moved, widened };
+            let framed = Framed { at: step.at, pushed: Instant::now(), texts, own, moved, grown: grown_others };
             grown = framed.bytes() as isize;
             ring.seq = step.seq;
             ring.at = Some(step.at);
@@ -238,7 +241,8 @@ impl LotFeed {
                     }
                     bytes += text.len();
                     frames.push(text.clone());
-                    grown |= if bidder.is_some() { change == Some(index) } else { framed.widened };
+                    grown |=
+                        if bidder.is_some() { change == Some(index) } else { framed.grown.contains(audience) };
                 }
                 None => return Missed::Gone,
             }
@@ -364,41 +368,40 @@ impl Ring {
         bytes
     }
 
-    /// Who sees more or less of others from `step` on, and whether somebody sees more of what was there before it.
+    /// Which bidders see more or less of others from `step` on, and which other audiences see more.
     /// Numbers come with an opening and effective prices with a close; what is in the frames before is enough then.
-    fn changes(&self, now: &Audiences, lot: &Lot, step: &Step) -> (Box<[Moved]>, bool) {
+    fn changes(&self, now: &Audiences, lot: &Lot, step: &Step) -> (Box<[Moved]>, Box<[Audience]>) {
         let before = self.audiences.as_ref();
         let gates = lot.rules().lead == LeadVisibility::AfterOwnBid;
-        let mut widened = before.is_some_and(|before| {
-            let pairs = std::iter::once((Some(before.buyer), Some(now.buyer)));
-            let others = before.others.iter().copied().zip(now.others.iter().copied());
-            pairs.chain(others).any(|(before, now)| match (before, now) {
-                (Some(before), Some(now)) => Audience { numbers: now.numbers, ..before } != now,
-                _ => false,
-            })
-        });
+        let mut grown = Vec::new();
+        if let Some(before) = before {
+            let others = before.others.iter().zip(&now.others);
+            let pairs = others.filter_map(|(before, now)| Some(((*before)?, (*now)?)));
+            for (before, now) in std::iter::once((before.buyer, now.buyer)).chain(pairs) {
+                let shows_factors = lot.is_adjusted() && !before.effective && now.effective;
+                if shows_factors || before.without_names() != now.without_names() {
+                    grown.push(now);
+                }
+            }
+        }
         let mut moved = Vec::new();
         for (index, now) in now.bidders.iter().enumerate() {
             let bidder = BidderNumber::from_index(index);
             match before.and_then(|before| before.bidders.get(index)) {
-                Some(before) => match (before, now) {
-                    (Some(before), Some(now)) if before.without_names() == now.without_names() => {}
-                    (Some(before), Some(now)) => {
-                        moved.push(Moved { bidder, grew: before.grows_into(now) });
-                        widened = true;
-                    }
-                    (None, None) => {}
-                    _ => moved.push(Moved { bidder, grew: false }),
-                },
+                Some(Some(before)) if now.is_some_and(|now| before.without_names() == now.without_names()) => {}
+                Some(None) if now.is_none() => {}
+                Some(before) => {
+                    let grew = before.zip(*now).is_some_and(|(before, now)| before.grows_into(&now));
+                    moved.push(Moved { bidder, grew });
+                }
                 // Of a bidder that is new to this window only the step's own events can tell.
                 None if gates && render::actors(step).any(|actor| actor == bidder) => {
                     moved.push(Moved { bidder, grew: false });
-                    widened = true;
                 }
                 None => {}
             }
         }
-        (moved.into(), widened)
+        (moved.into(), grown.into())
     }
 
     /// Behind the place `first`, the step from which the reader is `audience`, counted from there; none inside if it

@@ -203,6 +203,9 @@ fn a_first_own_bid_under_after_own_bid_tells_the_lead_and_nothing_of_before() {
     assert_eq!(told[0]["ev"][0]["price"], "950.00");
     assert_eq!(told[0]["set"]["lead"], json!({ "price": "900.00" }), "what it sees from now on is told");
     assert_eq!(told[1]["set"]["lead"], json!({ "price": "880.00" }));
+    let first = Reader::Bidder(BidderNumber(1));
+    let seen = all_since(&market, lot, first, before).expect("all steps");
+    assert!(seen[0]["set"].get("lead").is_none(), "that it was a first bid is not for others: {}", seen[0]);
     assert_eq!(all_since(&market, lot, second, before + 1).map(|frames| frames.len()), Some(1));
     assert_eq!(
         all_since(&market, lot, Reader::Bidder(BidderNumber(1)), before).map(|frames| frames.len()),
