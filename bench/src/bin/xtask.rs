@@ -239,9 +239,8 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
 fn part_of(binary: &Binary) -> &'static str {
     match (binary.package.as_str(), binary.target.as_str()) {
         ("engine", _) | ("api", "simulate" | "cases" | "twin") => "engine",
-        ("persistence" | "simulator", _) | ("api", "node" | "kill" | "full_disk" | "poison" | "snapshots") => {
-            "log"
-        }
+        ("persistence" | "simulator", _)
+        | ("api", "node" | "kill" | "full_disk" | "poison" | "snapshots" | "faults") => "log",
         ("api", "browser" | "page") => "browser",
         ("api", _) => "feed",
         _ => "repository",
