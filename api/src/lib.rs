@@ -1,5 +1,16 @@
 //! The parts of the `reversetender` program: the edge around the engine.
 
+/// Whether a known bug is put back; always false but in test builds with the feature `mutants`.
+macro_rules! mutant {
+    ($name:ident) => {{
+        #[cfg(feature = "mutants")]
+        let is = persistence::mutants::is(persistence::mutants::Mutant::$name);
+        #[cfg(not(feature = "mutants"))]
+        let is = false;
+        is
+    }};
+}
+
 pub mod admin;
 pub mod archive;
 pub mod audit;

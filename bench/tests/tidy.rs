@@ -471,3 +471,24 @@ fn nothing_names_the_place_it_was_written_in() {
     }
     none(&found, "the project stands by itself");
 }
+
+#[test]
+fn nothing_that_ships_has_bugs_to_be_put_back_or_commands_that_panic() {
+    let forbidden = ["mutants", "failpoints"];
+    for package in ["engine", "persistence", "api", "bench", "bench/simulator"] {
+        let manifest = manifest(package);
+        let defaults =
+            manifest.get("features").and_then(|features| features.get("default")).map(toml::Value::to_string);
+        assert!(
+            defaults.is_none_or(|text| !forbidden.iter().any(|word| text.contains(word))),
+            "{package}: default"
+        );
+        for table in ["dependencies", "build-dependencies"] {
+            let table = manifest.get(table).and_then(toml::Value::as_table);
+            for (name, value) in table.into_iter().flatten() {
+                let on = forbidden.iter().find(|word| value.to_string().contains(**word));
+                assert!(on.is_none(), "{package} switches {on:?} of {name} on; only dev-dependencies may");
+            }
+        }
+    }
+}

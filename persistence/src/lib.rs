@@ -23,6 +23,17 @@
 //! thread.truncate(covered);
 //! ```
 
+/// Whether a known bug is put back; always false but in test builds with the feature `mutants`.
+macro_rules! mutant {
+    ($name:ident) => {{
+        #[cfg(feature = "mutants")]
+        let is = crate::mutants::is(crate::mutants::Mutant::$name);
+        #[cfg(not(feature = "mutants"))]
+        let is = false;
+        is
+    }};
+}
+
 pub mod archive;
 mod audit;
 mod audit_files;
@@ -41,6 +52,8 @@ mod log;
 mod log_thread;
 pub mod merkle;
 mod meta;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod recovery;
 mod replicator;
 mod scan;

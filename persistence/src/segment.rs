@@ -127,6 +127,9 @@ impl SegmentMaker {
     pub(crate) fn make(&mut self, sequence: u64, size: u32) -> Result<Prepared, MakeError> {
         let mut generation = [0; 8];
         (self.random)(&mut generation);
+        if mutant!(GenerationNotSalted) {
+            generation = [7; 8];
+        }
         let mut header = SegmentHeader {
             cluster: self.identity.cluster,
             history: self.identity.history,
@@ -161,7 +164,9 @@ impl SegmentMaker {
             Err(fatal) => return Err(fatal),
         };
         self.disk.rename(&aside, &path).map_err(kind)?;
-        self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+        if !mutant!(NameNotSynced) {
+            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+        }
         Ok(Prepared { file, header, sealer: sealer.map(|(sealer, _)| sealer) })
     }
 
@@ -193,7 +198,9 @@ impl SegmentMaker {
             offset = end;
         }
         // Also the length, which records never change again.
-        file.sync_all().map_err(kind)?;
+        if !mutant!(LengthNotSynced) {
+            file.sync_all().map_err(kind)?;
+        }
         Ok(file)
     }
 }

@@ -402,6 +402,7 @@ struct ShardParts {
 impl ShardParts {
     fn read(snapshot: &SnapshotReader, shard: u16) -> Result<Self, String> {
         let mut parts = Self::default();
+        let mut lost = false;
         for frame in snapshot.frames_of(shard) {
             let Frame { section, part, .. } = frame.map_err(|error| error.to_string())?;
             let Part::Clear(bytes) = part else {
@@ -409,6 +410,10 @@ impl ShardParts {
                 continue;
             };
             match section {
+                Section::Accounts
+                    if mutant!(SnapshotPartLost)
+                        && parts.accounts.len() == 1
+                        && !std::mem::replace(&mut lost, true) => {}
                 Section::Accounts => parts.accounts.push(decode(&bytes)?),
                 Section::Engine => parts.engine.push(decode(&bytes)?),
                 Section::Chains => parts.chains.push(decode(&bytes)?),

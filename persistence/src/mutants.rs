@@ -1,0 +1,59 @@
+//! Known bugs, put back one at a time so that the simulator can show that it finds them. Compiled only with the feature
+//! `mutants`, which only tests switch on; one is active on the thread that chose it, and none by default.
+
+use std::cell::Cell;
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Every third flush is not synced.
+    SyncSkipped,
+    /// A failed sync is tried again, and the second one believed.
+    FailedSyncRetried,
+    /// Recovery takes a record whose checksum does not hold.
+    BadChecksumAccepted,
+    /// Damage before a later flush is cut as if it were a torn tail.
+    CutBelowTheCommitMark,
+    /// All segments of files have one generation.
+    GenerationNotSalted,
+    /// A new segment's zeros and length are not synced.
+    LengthNotSynced,
+    /// A new segment's name is not synced.
+    NameNotSynced,
+    /// A part of a snapshot gets lost on the way back.
+    SnapshotPartLost,
+    /// Answers leave before the flush.
+    AnsweredBeforeTheFlush,
+    /// A deadline does not wait for commands that were stamped before it and are on their way.
+    DeadlineDoesNotWait,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SyncSkipped,
+        Self::FailedSyncRetried,
+        Self::BadChecksumAccepted,
+        Self::CutBelowTheCommitMark,
+        Self::GenerationNotSalted,
+        Self::LengthNotSynced,
+        Self::NameNotSynced,
+        Self::SnapshotPartLost,
+        Self::AnsweredBeforeTheFlush,
+        Self::DeadlineDoesNotWait,
+    ];
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Chooses the bug of this thread.
+pub fn choose(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Whether this bug is active on this thread.
+pub fn is(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
