@@ -44,6 +44,7 @@ mod disk;
 mod error;
 pub mod faulty;
 mod file_seal;
+mod folder;
 mod format;
 pub mod inspect;
 mod keys;

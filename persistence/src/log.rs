@@ -15,14 +15,14 @@ use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Corruption, OpenError};
 use crate::file_seal::{FileSealer, SealHeader, TAG};
+use crate::folder;
 use crate::format::{
     RECORD_HEADER, RecordHeader, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER, SHARDS_MAX,
     record_len, seal_record, u32_at,
 };
-use crate::keys::{KeyError, Keys, MasterKey, Random, system_random};
-use crate::meta::Meta;
+use crate::keys::{MasterKey, Random, system_random};
 use crate::scan::{Cut, Entries, Scan, SegmentFile, SkipMark, scan, seal_into};
-use crate::segment::{END_MARK, Identity, Last, MakeError, Opening, Prepared, SegmentMaker, sequence_of};
+use crate::segment::{END_MARK, Identity, Last, MakeError, Opening, Prepared, SegmentMaker};
 use crate::snapshot::{SnapshotReader, Snapshots};
 use crate::{Batch, Class, HistoryId, Kind, SCHEMA, Seal, Sealer, Vote};
 
@@ -249,7 +249,7 @@ impl Log {
         })?;
         // Names that a killed process left in the cache must not go with the next power cut, once they are relied on.
         disk.sync_dir(dir).map_err(OpenError::disk(dir))?;
-        let (meta, keys) = folder(&disk, &options)?;
+        let (meta, keys) = folder::open(&disk, &options)?;
         let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
         let sealer = Sealer::new(Arc::new(keys), meta.cluster);
         let sealer = if options.seal == Seal::All { sealer.of_everything(options.node) } else { sealer };
@@ -787,68 +787,6 @@ fn make_error(error: MakeError) -> AppendError {
     match error {
         MakeError::NoSpace(error) | MakeError::Fatal(error) => AppendError::Failed(error),
     }
-}
-
-/// Reads or makes the folder's description and its keys.
-fn folder(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Keys), OpenError> {
-    let dir = &options.dir;
-    let known = Meta::read(&**disk, dir)?;
-    let open = |create| match &options.master {
-        Some(master) => master.keys(Arc::clone(disk), &options.keys_dir, options.random),
-        None => Keys::open(Arc::clone(disk), &options.keys_dir, options.random, create),
-    };
-    if let Some(meta) = known {
-        let file = dir.join(crate::meta::NAME);
-        if let Some(expected) = options.cluster.filter(|cluster| *cluster != meta.cluster) {
-            let (expected, found) = (crate::uuid_text(expected), crate::uuid_text(meta.cluster));
-            return Err(OpenError::Foreign { file, what: "cluster", expected, found });
-        }
-        let keys = open(false)?;
-        if key_check(&keys, meta.cluster) != meta.key_check {
-            return Err(KeyError::WrongMaster { path: keys.master_path() }.into());
-        }
-        return Ok((meta, keys));
-    }
-    let log_dir = dir.join("log");
-    let names = disk.list(&log_dir).map_err(OpenError::disk(&log_dir))?;
-    if names.iter().any(|name| sequence_of(name).is_some()) {
-        return Err(Corruption {
-            file: dir.join(crate::meta::NAME),
-            offset: 0,
-            what: "the folder has segments but no description",
-            expected: "a file".into(),
-            found: "none".into(),
-        }
-        .into());
-    }
-    let keys = open(true)?;
-    let random = || {
-        let mut bytes = [0; 16];
-        (options.random)(&mut bytes);
-        uuid_v4(bytes)
-    };
-    let cluster = options.cluster.unwrap_or_else(random);
-    let meta = Meta {
-        cluster,
-        history: HistoryId(random()),
-        key_check: key_check(&keys, cluster),
-        shards: options.shards,
-    };
-    meta.write(&**disk, dir).map_err(OpenError::disk(dir))?;
-    Ok((meta, keys))
-}
-
-/// What shows that a master key is the one of a cluster, and tells nothing of it.
-pub(crate) fn key_check(keys: &Keys, cluster: u128) -> [u8; 16] {
-    let mut check = [0; 16];
-    check.copy_from_slice(&keys.derive("check the master key", cluster)[..16]);
-    check
-}
-
-/// Random bytes as a version 4 UUID.
-pub(crate) fn uuid_v4(bytes: [u8; 16]) -> u128 {
-    let bits = u128::from_be_bytes(bytes);
-    (bits & !(0xF << 76) & !(0x3 << 62)) | (4 << 76) | (2 << 62)
 }
 
 /// Removes segments that were being made when the process ended.
