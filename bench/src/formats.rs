@@ -2,13 +2,12 @@
 //! never come to an end while they are measured. Every command is accepted.
 
 use engine::{
-    Access, Action, AdjustmentSpec, Command, Decimal, DutchSpec, Engine, Entry, Envelope, Format, JapaneseSpec,
-    Key, LogTime, LotId, LotMode, LotSpec, OrganisationId, Prebid, RequestId, RoundsSpec, RulesSpec, TenderId,
-    TenderSpec,
+    Action, AdjustmentSpec, Command, Decimal, DutchSpec, Engine, Entry, Envelope, Format, JapaneseSpec, Key,
+    LogTime, LotId, LotSpec, OrganisationId, Prebid, RequestId, RoundsSpec, RulesSpec, TenderId, TenderSpec,
 };
 
 use crate::apply::{Spent, Swallow, on_engine};
-use crate::workload::{BATCH, BIDDERS};
+use crate::workload::{BATCH, BIDDERS, tender_of};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,21 +270,5 @@ fn specification(kind: Kind) -> TenderSpec {
                 Some(RoundsSpec { count: 1, turn_s: 86_400, pause_s: 0, lead_in_s: 0, announce_s: None });
         }
     }
-    TenderSpec {
-        title: "Front bumper, Hilux 2021".into(),
-        description: String::new(),
-        reference: String::new(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Bumper".into(), items: Vec::new(), rules }; LOTS],
-    }
+    tender_of(vec![LotSpec { title: "Bumper".into(), items: Vec::new(), rules }; LOTS])
 }

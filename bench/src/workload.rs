@@ -173,6 +173,11 @@ fn specification(lots: usize) -> TenderSpec {
         quantity: Decimal { mantissa: 2, scale: 0 },
         unit: "piece".into(),
     }];
+    tender_of(vec![LotSpec { title: "Bumper".into(), items, rules }; lots])
+}
+
+/// A tender as every benchmark makes it, with these lots.
+pub(crate) fn tender_of(lots: Vec<LotSpec>) -> TenderSpec {
     TenderSpec {
         title: "Front bumper, Hilux 2021".into(),
         description: String::new(),
@@ -188,6 +193,6 @@ fn specification(lots: usize) -> TenderSpec {
         stagger_follows: true,
         serial_gap_s: 0,
         anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Bumper".into(), items, rules }; lots],
+        lots,
     }
 }
