@@ -20,7 +20,7 @@ pub enum Seal {
     /// Secret parts of commands alone.
     #[default]
     Secrets,
-    /// Everything: segments and snapshots.
+    /// Every record of the log and every snapshot; not the audit's journal, which keeps the readable part of commands.
     All,
 }
 
