@@ -150,6 +150,24 @@ pub enum KeysCommand {
     /// Make a new data key and print its number. A running node notices within a second, and seals what it begins from
     /// then on under it; what is there stays readable with the keys before, which are needed as long as it is kept.
     Rotate,
+    /// Make the certificate authority of a new cluster in a directory of the operator's own, and print the cluster's id.
+    /// Done once for a cluster. No node needs the directory: keep it elsewhere, whoever has it can add a node.
+    Ca {
+        /// A new or empty directory.
+        dir: PathBuf,
+    },
+    /// Make the certificate by which the other nodes of a cluster know this one, in KEYS/peer. Again for a new one in
+    /// place of one that runs out or was lost: a running node uses it from its next connection on.
+    #[command(after_help = "Examples:\n  \
+                      reversetender keys ca ./authority\n  \
+                      reversetender keys node frankfurt-1 --ca ./authority --keys ./frankfurt-1-keys")]
+    Node {
+        /// The node's name, as in --node and in the --peers of the others: small letters, digits and hyphens.
+        name: String,
+        /// The directory that `keys ca` made.
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+    },
 }
 
 /// What can be done with a snapshot.

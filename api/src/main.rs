@@ -14,6 +14,7 @@ use api::server::Server;
 use api::simulate::SimulateError;
 use api::{demo, simulate};
 use clap::Parser;
+use persistence::peers::{Authority, PEER_FOLDER, PeersError};
 use persistence::{HistoryId, RealDisk, inspect};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,6 +61,14 @@ fn main() -> ExitCode {
             }
         }
         Command::Keys(KeysCommand::Rotate) => rotate(&config),
+        Command::Keys(KeysCommand::Ca { dir }) => certify(Authority::create(&dir).map(|authority| {
+            format!("cluster {}: authority in {}", HistoryId(authority.cluster()), dir.display())
+        })),
+        Command::Keys(KeysCommand::Node { name, ca }) => {
+            let folder = config.keys.join(PEER_FOLDER);
+            let issued = Authority::open(&ca).and_then(|authority| authority.issue(&name, &folder));
+            certify(issued.map(|()| format!("node {name}: certificate in {}", folder.display())))
+        }
         Command::Snapshot(SnapshotCommand::Verify { file }) => verify_snapshot(&config, &file),
         Command::Config(ConfigCommand::Check) => {
             print!("{}", config.describe());
@@ -122,6 +131,21 @@ fn allow_many_connections() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "The limit of open files stays as it is");
+    }
+}
+
+/// Says what certificates were made.
+fn certify(made: Result<String, PeersError>) -> anyhow::Result<ExitCode> {
+    match made {
+        Ok(text) => {
+            println!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error @ (PeersError::Name { .. } | PeersError::Exists { .. })) => {
+            eprintln!("error: {error}");
+            Ok(ExitCode::from(WRONG))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

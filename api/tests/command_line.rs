@@ -72,6 +72,31 @@ fn the_help_names_every_command_and_setting() {
 }
 
 #[test]
+fn certificates_of_a_cluster_are_made_by_two_commands() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (ca, keys, other) = (path("ca"), path("keys"), path("other"));
+    let made = run(&["keys", "ca", &ca], &[]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let cluster = std::fs::read_to_string(format!("{ca}/cluster")).expect("the cluster's id");
+    assert!(String::from_utf8_lossy(&made.stdout).contains(cluster.trim()));
+    let again = run(&["keys", "ca", &ca], &[]);
+    assert!(again.status.code() == Some(2) && stderr(&again).contains("made once"), "{}", stderr(&again));
+
+    let node = run(&["keys", "node", "frankfurt-1", "--ca", &ca, "--keys", &keys], &[]);
+    assert!(node.status.success(), "{}", stderr(&node));
+    for file in ["ca.pem", "node.pem", "node.key", "cluster"] {
+        let metadata = std::fs::metadata(format!("{keys}/peer/{file}")).expect("made");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600, "{file}");
+    }
+    assert!(!Path::new(&format!("{keys}/peer/ca.key")).exists(), "no node has the authority's key");
+    let wrong = run(&["keys", "node", "Frankfurt 1", "--ca", &ca, "--keys", &keys], &[]);
+    assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains("frankfurt-1"), "{}", stderr(&wrong));
+    let missing = run(&["keys", "node", "london-1", "--ca", &other, "--keys", &keys], &[]);
+    assert!(missing.status.code() == Some(1) && stderr(&missing).contains("keys ca"), "{}", stderr(&missing));
+}
+
+#[test]
 fn a_scenario_that_cannot_be_read_is_named_by_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("scenario.jsonl");

@@ -1,7 +1,7 @@
 //! The log: commands made durable before anybody is answered, snapshots, and what comes back after a crash.
 //!
-//! Owns every byte in the data folder and the keys folder. Never decides anything about a tender, never looks at a
-//! clock, and never goes on after the disk failed to sync.
+//! Owns every byte in the data folder and the keys folder, and the links between nodes. Never decides anything about a tender,
+//! never asks a clock for a stamp, and never goes on after the disk failed to sync.
 //!
 //! How a node uses it:
 //! ```text
@@ -55,6 +55,7 @@ pub mod merkle;
 mod meta;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod peers;
 pub mod recovery;
 mod replicator;
 mod scan;
