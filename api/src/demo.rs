@@ -6,6 +6,7 @@ mod catalogue;
 mod client;
 mod dice;
 mod robot;
+pub mod wire;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
