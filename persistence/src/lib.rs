@@ -13,9 +13,7 @@
 //! let mut solo = Solo::new(recovered.last.iter().map(|last| last.index), recovered.term);
 //! let thread = LogThread::spawn(log);              // thread.events(): &Receiver<LogEvent>
 //! loop { solo.propose(shard, commands); solo.poll(&mut ready);
-//!     batch.clear(); batch.ticket = ready.number; batch.class = Class::Ordinary;
-//!     for placed in &ready.to_persist { batch.push_entry(placed.shard, placed.term, &placed.entry, &sealer)?; }
-//!     thread.submit(batch);
+//!     batch.clear(); batch.class = Class::Ordinary; ready.fill(&mut batch, &sealer)?; thread.submit(batch);
 //!     match event { LogEvent::Flushed { batch } => solo.persisted(batch.ticket),     // batch comes back for reuse
 //!                   LogEvent::Refused { batch } => solo.refused(batch.ticket, &mut refused),  // full disk: 503 read_only
 //!                   LogEvent::ReadOnly | LogEvent::Writable => …, LogEvent::Failed { error } => abort } }
@@ -80,7 +78,7 @@ pub use leaf::{
 };
 pub use log::{AppendError, Log, Options, Recovered};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
-pub use replicator::{Message, Placed, Ready, ReplicationError, Replicator, Solo, Vote};
+pub use replicator::{Lead, Message, NotLeader, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote};
 pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};
 pub use sealer::Sealer;
 pub use segment::Last;

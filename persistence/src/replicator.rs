@@ -1,12 +1,15 @@
 //! What the core asks of replication, and the layout of one node, which commits on its own flush.
 //!
-//! The core's loop: `propose` what arrived, `poll`, hand `to_persist` to the log thread and `to_send` to the peers,
-//! call `persisted` when the log says so, `poll` again and apply `committed`. Nothing here does I/O.
+//! The core's loop: `propose` what arrived, `poll`, hand `to_send` to the peers and what is to be persisted to the log
+//! thread, call `persisted` when the log says so, `poll` again, apply `committed` and call `applied`. Several batches
+//! may be on their way to the disk at once. Nothing here does I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::{Command, Entry};
+
+use crate::{Batch, EncodeError, Sealer};
 
 /// One entry with the place it has in the log of all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +33,40 @@ pub struct Vote {
     pub commit: u64,
 }
 
+/// Who leads a shard, as this node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lead {
+    /// This node; all of earlier terms was handed out as committed.
+    Me,
+    /// Another node.
+    Other(u16),
+    /// Nobody, or it isn't known.
+    #[default]
+    Nobody,
+}
+
 /// What is to be done after a step. Kept and filled again, so that nothing is allocated in steady state.
+///
+/// To be taken in this order: `to_send` and what is to be persisted at once; then `lost`, `committed`, `changes`. So
+/// who was deposed answers nothing any more, and who is told [`Lead::Me`] has applied everything of earlier terms.
 #[derive(Debug, Default)]
 pub struct Ready {
-    /// Number of what is to be made durable; handed back to [`Replicator::persisted`].
+    /// Number of what is to be made durable; handed back to [`Replicator::persisted`]. 0: nothing is.
     pub number: u64,
     /// Entries to be made durable, all by one flush.
     pub to_persist: Vec<Placed>,
-    /// Votes to be made durable by the same flush, each with its shard.
+    /// Votes to be made durable by the same flush, behind the entries, each with its shard.
     pub votes: Vec<(u16, Vote)>,
     /// Messages to peers; they may leave before the flush has ended.
     pub to_send: Vec<Message>,
-    /// Committed entries, in log order, to be applied.
+    /// Own proposals, by shard and index, whose outcome this node will not learn, because it was deposed: they may be
+    /// committed yet, or never. In order of index within a shard.
+    pub lost: Vec<(u16, u64)>,
+    /// Committed entries, in log order within a shard, to be applied; those without commands as well. One that is not
+    /// of this node's proposals, or was told as lost, is waited for by nobody.
     pub committed: Vec<Placed>,
+    /// Who leads a shard from now on, and in which term.
+    pub changes: Vec<(u16, Lead, u64)>,
 }
 
 impl Ready {
@@ -52,7 +76,23 @@ impl Ready {
         self.to_persist.clear();
         self.votes.clear();
         self.to_send.clear();
+        self.lost.clear();
         self.committed.clear();
+        self.changes.clear();
+    }
+
+    /// Adds what is to be made durable to a batch, in the order it must have there, and sets its ticket. On an error the
+    /// batch is of no use.
+    ///
+    /// # Errors
+    /// An entry is too large for a record, or a key can't be made or read.
+    pub fn fill(&self, batch: &mut Batch, sealer: &Sealer) -> Result<(), EncodeError> {
+        batch.ticket = self.number;
+        for placed in &self.to_persist {
+            batch.push_entry(placed.shard, placed.term, &placed.entry, sealer)?;
+        }
+        // Behind the entries: a mark may say that they are committed, and a torn flush keeps the first part.
+        self.votes.iter().try_for_each(|(shard, vote)| batch.push_vote(*shard, *vote))
     }
 }
 
@@ -67,6 +107,14 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
+/// Nothing was proposed, because this node does not lead the shard, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node does not lead the shard")]
+pub struct NotLeader {
+    /// Who does, as far as this node knows.
+    pub leader: Option<u16>,
+}
+
 /// Why a request to replication is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplicationError {
@@ -76,13 +124,32 @@ pub enum ReplicationError {
     /// The layout has one node.
     #[error("this needs a cluster, and the layout has one node")]
     OneNode,
+    /// No member has that number, or no group that shard.
+    #[error("no member of the cluster, or no shard, has that number")]
+    Unknown,
+    /// The message is not what members send: it is dropped.
+    #[error("the bytes are no message of this protocol")]
+    Malformed,
+    /// The sender's disk is another than the one whose votes counted, and does not hold yet what is committed.
+    #[error("the sender's disk is a new one and does not count yet")]
+    Stranger,
+}
+
+/// What became of a batch that the log took nothing of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its entries were given back, and their places are free again.
+    TakenBack,
+    /// They were sent to peers and may be committed without this disk: they keep their places, and the next
+    /// [`Replicator::poll`] hands out again all that is not durable, under a new number. Poll when there is room.
+    Kept,
 }
 
 /// Replication of the logs of all shards, as the core sees it.
 pub trait Replicator {
-    /// Proposes commands as the next entry of a shard; returns the entry's index.
-    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, ReplicationError>;
-    /// Takes a message from a peer.
+    /// Proposes commands as the next entry of a shard; returns the entry's index. Nothing is proposed on an error.
+    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotLeader>;
+    /// Takes a message from a peer. After an error it is as if the message was lost.
     fn step(&mut self, message: Message) -> Result<(), ReplicationError>;
     /// A tick of the election clock passed.
     fn tick(&mut self);
@@ -90,19 +157,21 @@ pub trait Replicator {
     fn poll(&mut self, ready: &mut Ready);
     /// All that was handed out up to `number` is durable.
     fn persisted(&mut self, number: u64);
-    /// The log took nothing of `number` (the disk is full): takes the entries back, newest places first to be given
-    /// anew, and appends them to `refused`.
-    fn refused(&mut self, number: u64, refused: &mut Vec<Placed>);
-    /// Gives the lead of a shard to another node.
+    /// The log took nothing of `number`, nor of any later one (the disk is full). What is taken back is appended to
+    /// `refused` in the order it was proposed.
+    fn refused(&mut self, number: u64, refused: &mut Vec<Placed>) -> Refusal;
+    /// Everything of a shard up to `index` is applied.
+    fn applied(&mut self, shard: u16, index: u64);
+    /// Gives the lead of a shard to another node, when that one holds all of the log. Proposals are refused meanwhile.
     fn transfer(&mut self, shard: u16, to: u16) -> Result<(), ReplicationError>;
-    /// Changes who belongs to the cluster.
-    fn change_members(&mut self, members: &[u16]) -> Result<(), ReplicationError>;
-    /// A snapshot covers a shard up to `index`: entries below may be forgotten.
+    /// Kept snapshots cover a shard up to `index`: entries up to there may be forgotten.
     fn compact(&mut self, shard: u16, index: u64);
-    /// Last index that was given out in a shard.
+    /// Last index of a shard's log, durable or not.
     fn last_index(&self, shard: u16) -> u64;
-    /// The term this node proposes in.
-    fn term(&self) -> u64;
+    /// The term a shard is in.
+    fn term(&self, shard: u16) -> u64;
+    /// Who leads a shard, as the last of [`Ready::changes`] said.
+    fn lead(&self, shard: u16) -> Lead;
 }
 
 /// The layout of one node: an entry is committed when the own flush has ended.
@@ -115,6 +184,8 @@ pub struct Solo {
     flushing: VecDeque<(u64, Vec<Placed>)>,
     committed: VecDeque<Placed>,
     spare: Vec<Vec<Placed>>,
+    /// Whether it was told that this node leads.
+    told: bool,
 }
 
 impl Solo {
@@ -129,12 +200,13 @@ impl Solo {
             flushing: VecDeque::new(),
             committed: VecDeque::new(),
             spare: Vec::new(),
+            told: false,
         }
     }
 }
 
 impl Replicator for Solo {
-    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, ReplicationError> {
+    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotLeader> {
         let last = &mut self.last[usize::from(shard)];
         *last += 1;
         let entry = Arc::new(Entry { index: *last, commands });
@@ -158,6 +230,11 @@ impl Replicator for Solo {
             self.flushing.push_back((self.number, proposed));
         }
         ready.committed.extend(self.committed.drain(..));
+        if !self.told {
+            self.told = true;
+            let shards = 0..self.last.len() as u16;
+            ready.changes.extend(shards.map(|shard| (shard, Lead::Me, self.term)));
+        }
     }
 
     fn persisted(&mut self, number: u64) {
@@ -172,7 +249,7 @@ impl Replicator for Solo {
         }
     }
 
-    fn refused(&mut self, number: u64, refused: &mut Vec<Placed>) {
+    fn refused(&mut self, number: u64, refused: &mut Vec<Placed>) -> Refusal {
         // What was proposed after it has places that build on it, so all of it comes back.
         while self.flushing.back().is_some_and(|(last, _)| *last >= number) {
             let (_, mut placed) = self.flushing.pop_back().expect("looked at just now");
@@ -184,13 +261,12 @@ impl Replicator for Solo {
             *last = (*last).min(placed.entry.index - 1);
             refused.push(placed);
         }
+        Refusal::TakenBack
     }
+
+    fn applied(&mut self, _shard: u16, _index: u64) {}
 
     fn transfer(&mut self, _shard: u16, _to: u16) -> Result<(), ReplicationError> {
-        Err(ReplicationError::OneNode)
-    }
-
-    fn change_members(&mut self, _members: &[u16]) -> Result<(), ReplicationError> {
         Err(ReplicationError::OneNode)
     }
 
@@ -200,8 +276,12 @@ impl Replicator for Solo {
         self.last[usize::from(shard)]
     }
 
-    fn term(&self) -> u64 {
+    fn term(&self, _shard: u16) -> u64 {
         self.term
+    }
+
+    fn lead(&self, _shard: u16) -> Lead {
+        Lead::Me
     }
 }
 
@@ -222,10 +302,11 @@ mod tests {
         solo.poll(&mut ready);
         assert_eq!((ready.number, indices(&ready.to_persist)), (1, vec![(0, 5), (1, 1)]));
         assert!(ready.committed.is_empty() && ready.to_persist[0].term == 7);
+        assert_eq!(ready.changes, [(0, Lead::Me, 7), (1, Lead::Me, 7)]);
         assert_eq!(solo.propose(1, Vec::new()), Ok(2));
         ready.clear();
         solo.poll(&mut ready);
-        assert_eq!(ready.number, 2);
+        assert!(ready.number == 2 && ready.changes.is_empty());
         solo.persisted(1);
         ready.clear();
         solo.poll(&mut ready);
@@ -250,7 +331,7 @@ mod tests {
         assert_eq!(indices(&ready.committed), [(0, 1)]);
         solo.propose(0, Vec::new()).expect("one node leads");
         let mut refused = Vec::new();
-        solo.refused(2, &mut refused);
+        assert_eq!(solo.refused(2, &mut refused), Refusal::TakenBack);
         assert_eq!(indices(&refused), [(0, 2), (1, 1), (0, 3)]);
         assert_eq!((solo.last_index(0), solo.last_index(1)), (1, 0));
         ready.clear();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Action, Command, Entry, Envelope, LogTime, Reply, Sink};
-use persistence::{Batch, Class, LogEvent, Placed, Ready, Replicator, Sealer};
+use persistence::{Batch, Class, LogEvent, Placed, Ready, Refusal, Replicator, Sealer};
 
 use super::SubmitError;
 use super::machine::Machine;
@@ -330,7 +330,8 @@ impl<S: Surroundings> Sequencer<S> {
     fn take_back(&mut self, number: u64) {
         self.hold_until = Some(self.surroundings.uptime() + HOLD);
         let mut refused = Vec::new();
-        self.replicator.refused(number, &mut refused);
+        let refusal = self.replicator.refused(number, &mut refused);
+        assert_eq!(refusal, Refusal::TakenBack, "one node alone gives its entries back");
         // Newest first: they stand at the end of the queues, and their commands go back to the front.
         for placed in refused.into_iter().rev() {
             let shard = &mut self.shards[usize::from(placed.shard)];
@@ -399,13 +400,7 @@ impl<S: Surroundings> Sequencer<S> {
         let mut batch = self.batch.take().unwrap_or_default();
         batch.clear();
         batch.class = class;
-        batch.ticket = self.ready.number;
-        let encoded = self
-            .ready
-            .to_persist
-            .iter()
-            .try_for_each(|placed| batch.push_entry(placed.shard, placed.term, &placed.entry, &self.sealer));
-        if let Err(error) = encoded {
+        if let Err(error) = self.ready.fill(&mut batch, &self.sealer) {
             // A key could not be made or read: nothing of the batch is written, and its senders are told so.
             tracing::error!("A batch could not be encoded for the log: {error}");
             self.take_back(batch.ticket);
@@ -452,6 +447,7 @@ impl<S: Surroundings> Sequencer<S> {
         assert_eq!(waiting.index, entry.index, "entries are committed in order");
         assert_eq!(replies.replies.len(), waiting.answers.len(), "one reply a command");
         shard.unsettled -= u32::from(waiting.unsettling);
+        self.replicator.applied(number, entry.index);
         self.surroundings.applied(number, entry.index);
         for (answer, reply) in waiting.answers.into_iter().zip(replies.replies) {
             if let Some(answer) = answer {
