@@ -54,6 +54,7 @@ mod meta;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod peers;
+pub mod raft;
 pub mod recovery;
 mod replicator;
 mod scan;
