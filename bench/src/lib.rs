@@ -27,6 +27,8 @@ pub mod plot;
 #[cfg(feature = "load")]
 pub mod redis;
 #[cfg(feature = "load")]
+pub mod restart;
+#[cfg(feature = "load")]
 pub mod server;
 #[cfg(feature = "load")]
 pub mod socket;

@@ -193,7 +193,7 @@ pub async fn many_in_flight(
 }
 
 /// Processor time that a process has used, in user and kernel.
-fn processor_time(id: u32) -> Result<Duration> {
+pub(crate) fn processor_time(id: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
     // The command's name before the bracket may hold spaces; fields 14 and 15 are the 12th and 13th behind it.
     let behind = stat.rsplit(')').next().unwrap_or_default();

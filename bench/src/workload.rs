@@ -32,6 +32,8 @@ pub struct Workload {
     now: LogTime,
     random: u64,
     requests: u128,
+    /// The shard that all tenders belong to, and among how many; none: any.
+    home: Option<(u16, u16)>,
 }
 
 impl Workload {
@@ -43,13 +45,23 @@ impl Workload {
 
     /// As [`Workload::new`], with the entries that opened the lots.
     pub fn recorded(lots: usize) -> (Self, Engine, Vec<Entry>) {
+        Self::begin(lots, 7, None)
+    }
+
+    /// As [`Workload::recorded`], of tenders that belong to shard `shard` of `shards`, counted from 0.
+    pub fn of_shard(lots: usize, shard: u16, shards: u16) -> (Self, Engine, Vec<Entry>) {
+        Self::begin(lots, 7 + u64::from(shard), Some((shard, shards)))
+    }
+
+    fn begin(lots: usize, random: u64, home: Option<(u16, u16)>) -> (Self, Engine, Vec<Entry>) {
         let mut this = Self {
             lots: Vec::with_capacity(lots),
             prices: vec![FIRST_PRICE; lots * usize::from(BIDDERS)],
             index: 0,
             now: LogTime(START_MS),
-            random: 7,
+            random,
             requests: 0,
+            home,
         };
         let mut engine = Engine::new();
         let mut entries = Vec::new();
@@ -104,8 +116,13 @@ impl Workload {
 
     /// The entry that makes a tender of `lots` open lots with all bidders admitted.
     fn tender(&mut self, lots: usize) -> Entry {
-        let random = u128::from(self.next_random()) << 64 | u128::from(self.next_random());
-        let tender = TenderId::new(random);
+        let tender = loop {
+            let random = u128::from(self.next_random()) << 64 | u128::from(self.next_random());
+            let tender = TenderId::new(random);
+            if self.home.is_none_or(|(shard, shards)| tender.shard(shards) == shard) {
+                break tender;
+            }
+        };
         let spec = Box::new(specification(lots));
         let mut commands = vec![
             self.command(BUYER, Action::CreateTender { tender, spec }),
@@ -132,14 +149,31 @@ impl Workload {
             .collect()
     }
 
+    /// Entries in which every bidder bids once in every lot, so that all of their bids stand.
+    pub fn one_bid_each(&mut self) -> Vec<Entry> {
+        let bidders = usize::from(BIDDERS);
+        let all: Vec<(usize, u16)> =
+            (0..self.lots.len() * bidders).map(|bid| (bid / bidders, (bid % bidders) as u16)).collect();
+        let entry = |bids: &[(usize, u16)]| {
+            let commands = bids.iter().map(|(lot, bidder)| self.bid_of(*lot, *bidder, 5 + i64::from(*bidder) * 5));
+            let commands = commands.collect();
+            self.entry(commands)
+        };
+        all.chunks(BATCH).map(entry).collect()
+    }
+
     fn bid(&mut self) -> Command {
         let random = self.next_random();
         let lot = (random % self.lots.len() as u64) as usize;
         let bidder = (self.next_random() % u64::from(BIDDERS)) as u16;
+        let better = if (random >> 32).is_multiple_of(REFUSED_OF) { 0 } else { 5 + ((random >> 40) % 10) as i64 };
+        self.bid_of(lot, bidder, better)
+    }
+
+    /// A bid that is `better` than the bidder's last one, in units of 0.01.
+    fn bid_of(&mut self, lot: usize, bidder: u16, better: i64) -> Command {
         let price = &mut self.prices[lot * usize::from(BIDDERS) + usize::from(bidder)];
-        if !(random >> 32).is_multiple_of(REFUSED_OF) {
-            *price -= 5 + ((random >> 40) % 10) as i64;
-        }
+        *price -= better;
         let price = Decimal { mantissa: *price, scale: 2 };
         let action = Action::Bid {
             lot: self.lots[lot],

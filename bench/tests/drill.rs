@@ -1,6 +1,7 @@
-//! The restore drill in small, with the real program: three restores, each with the state of a cold replay.
+//! The restore drill in small, with the real program: three restores, each with the state of a cold replay. And the
+//! restart with a fresh snapshot in small, without a goal.
 
-use bench::{drill, server};
+use bench::{drill, restart, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_log_is_restored_to_three_points() {
@@ -22,4 +23,16 @@ async fn a_small_log_is_restored_to_three_points() {
             assert!(text.contains(word), "{word} in {text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_fresh_snapshot_is_started_again() {
+    let program = server::program_built().expect("the program");
+    let dir = tempfile::tempdir().expect("a folder");
+    let report = restart::run(&program, dir.path(), 2_000, 2).await.expect("both starts answer");
+    assert_eq!((report.bids, report.lots, report.starts.len()), (2_080, 104, 2));
+    // A record of each bid is in it, and the starts loaded it: they tell so.
+    assert!(report.snapshot_bytes > 80 * report.bids, "{report}");
+    assert!(report.starts.iter().all(|start| start.memory > 0 && !start.first_answer.is_zero()));
+    assert!(report.to_string().contains("kill -9"), "{report}");
 }

@@ -320,6 +320,17 @@ impl History {
         place
     }
 
+    /// Adds records that were read; the list itself is kept where the history is empty.
+    pub fn extend(&mut self, records: Vec<Record>) {
+        if self.len() == 0 {
+            (self.tail, self.marked) = (records, 0);
+            return;
+        }
+        for record in records {
+            self.push(record);
+        }
+    }
+
     /// Begins the next chunk.
     fn turn(&mut self) {
         if self.spare.capacity() == 0 {

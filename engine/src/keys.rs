@@ -101,6 +101,13 @@ fn hash(scoped: u128) -> u32 {
 }
 
 impl Keys {
+    /// A table in which `keys` keys have room from the beginning.
+    pub fn with_room(keys: usize) -> Self {
+        // As full as upkeep would leave it: at most three quarters.
+        let capacity = (keys + keys / 3 + 1).next_power_of_two().max(FIRST_CAPACITY);
+        Self { young: Table::new(capacity), old: None, moved: 0 }
+    }
+
     /// The place for which `is` holds, among those under this key.
     pub fn find(&self, scoped: u128, mut is: impl FnMut(Place) -> bool) -> Option<Place> {
         let hash = hash(scoped);
@@ -180,6 +187,24 @@ mod tests {
                 let found = keys.find(u128::from(probe), |found| found.index == probe);
                 assert_eq!(found, Some(place(probe)));
             }
+        }
+    }
+
+    #[test]
+    fn a_table_with_room_does_not_grow() {
+        for keys in [0, 1, 767, 768, 769, 3_000, 100_000] {
+            let mut table = Keys::with_room(keys);
+            let slots = table.young.slots.len();
+            for number in 0..keys as u32 {
+                table.insert(u128::from(number), place(number));
+            }
+            assert_eq!((table.young.slots.len(), table.old.is_none()), (slots, true), "{keys} keys");
+            table.maintain();
+            assert_eq!((table.young.slots.len(), table.old.is_none()), (slots, true), "{keys} keys");
+            let last = keys as u32;
+            assert!(
+                (0..last).all(|number| table.find(u128::from(number), |found| found.index == number).is_some())
+            );
         }
     }
 

@@ -276,7 +276,11 @@ impl Engine {
     /// Works out again what is not in the parts.
     fn rebuild(&mut self) -> Result<(), RestoreError> {
         let mut deadlines = Deadlines::default();
-        let mut keys = Keys::default();
+        // Grown from small it would be filled twice over.
+        let answers = |tender: &Tender| -> usize {
+            tender.kept.len() + tender.lots.iter().map(|lot| lot.history.len() as usize).sum::<usize>()
+        };
+        let mut keys = Keys::with_room(self.nowhere.len() + self.tenders.iter().map(answers).sum::<usize>());
         for (index, kept) in self.nowhere.iter().enumerate() {
             keys.insert(kept.key.scoped, Place { tender: Place::NOWHERE, lot: 0, index: index as u32 });
         }
@@ -405,9 +409,7 @@ fn restore_part(tender: &mut Tender, part: Part, lots: &mut usize) -> Result<(),
         Part::Records(records) => {
             let lot = lots.checked_sub(1).and_then(|lot| tender.lots.get_mut(lot));
             let lot = lot.ok_or(Broken("records without a lot"))?;
-            for record in records {
-                lot.history.push(record);
-            }
+            lot.history.extend(records);
         }
         _ => return Err(Broken("a part out of place")),
     }

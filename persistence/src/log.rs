@@ -257,12 +257,21 @@ impl Log {
         let snapshots = Snapshots::new(Arc::clone(&disk), dir.join("snapshots"), sealer.clone(), identity);
         disk.create_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
         disk.sync_dir(snapshots.dir()).map_err(OpenError::disk(snapshots.dir()))?;
-        let newest = snapshots.newest_sound(None)?;
         let log_dir = dir.join("log");
         disk.create_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
         remove_leftovers(&*disk, &log_dir)?;
         disk.sync_dir(&log_dir).map_err(OpenError::disk(&log_dir))?;
-        let scan = scan(&*disk, &log_dir, identity, Some(sealer.keys()), true)?;
+        let scan_log = || scan(&*disk, &log_dir, identity, Some(sealer.keys()), true);
+        let (newest, scan) = if disk.readers() > 1 {
+            std::thread::scope(|scope| {
+                let newest = scope.spawn(|| snapshots.newest_sound(None));
+                let scan = scan_log();
+                (newest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), scan)
+            })
+        } else {
+            (snapshots.newest_sound(None), scan_log())
+        };
+        let (newest, scan) = (newest?, scan?);
         check_snapshots(&scan, newest.as_ref(), &log_dir)?;
 
         let Options { segment_bytes: bytes, random, .. } = options;

@@ -176,9 +176,11 @@ pub(crate) fn scan(
     if let Some(base) = bases.first() {
         scan.last.clone_from(base);
     }
+    // One for all: memory that was never touched costs more than what is read into it.
+    let mut bytes = Vec::new();
     for (number, base) in bases.iter().enumerate() {
         let file = scan.used[number].clone();
-        let bytes = read(disk, &file.path)?;
+        read_into(disk, &file.path, &mut bytes)?;
         let (region, limit) = match ends.get(number) {
             Some(end) => (Region::Sealed, *end),
             None => (Region::Last, bytes.len().min(file.header.segment_bytes as usize)),
@@ -221,7 +223,7 @@ pub(crate) fn scan(
         scan.cuts.extend(end.cut);
     }
     for file in &scan.prepared {
-        let bytes = read(disk, &file.path)?;
+        read_into(disk, &file.path, &mut bytes)?;
         let mut walk = Walk {
             path: &file.path,
             bytes: &bytes,
@@ -381,6 +383,15 @@ fn sealed_ends(used: &[SegmentFile]) -> Result<(Vec<usize>, Vec<Vec<Last>>), Ope
         bases.push(opening.base.clone());
     }
     Ok((ends, bases))
+}
+
+/// Reads a whole file into `bytes`, whatever they hold.
+fn read_into(disk: &dyn Disk, path: &Path, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
+    let at = OpenError::disk(path);
+    let file = disk.open(path).map_err(&at)?;
+    let len = usize::try_from(file.len().map_err(&at)?).map_err(|error| at(io::Error::other(error)))?;
+    bytes.resize(len, 0);
+    file.read_at(0, bytes).map_err(&at)
 }
 
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, OpenError> {

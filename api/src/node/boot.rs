@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         ..Options::new(&options.data, &options.keys)
     };
     let Recovery { mut log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
-    let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
+    let machines = copies(&shards);
     let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
     let clock = Arc::new(LeaderClock::new(last));
     let shared = Arc::new(Shared {
@@ -186,6 +186,31 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         threads: Mutex::new(threads),
     };
     Ok(Node { inner: Arc::new(inner) })
+}
+
+/// The machines of `shards` once more, for the core. What it takes is memory that is touched first, so shards are copied
+/// side by side.
+fn copies(shards: &[ViewShard]) -> Vec<Machine> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(shard) = shards.get(number) else { return done };
+            done.push((number, shard.machine.clone()));
+        }
+    };
+    let threads = RealDisk.readers().min(shards.len());
+    let mut machines: Vec<(usize, Machine)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    machines.sort_unstable_by_key(|(number, _)| *number);
+    machines.into_iter().map(|(_, machine)| machine).collect()
 }
 
 /// What a data folder came to.

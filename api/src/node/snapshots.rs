@@ -327,7 +327,7 @@ pub fn restore(
     place: &AuditPlace,
     hub: &Hub,
 ) -> Result<Vec<(ViewShard, AuditShard)>, String> {
-    let shards = side_by_side(snapshot, |number, parts| {
+    side_by_side(snapshot, |number, parts| {
         if parts.erased > 0 {
             let erased = parts.erased;
             tracing::info!("{erased} parts of shard {number} in the snapshot are erased: their key was destroyed");
@@ -342,10 +342,8 @@ pub fn restore(
         if audit.index() != last.index {
             return Err(format!("the audit of shard {number} stands at {}, not at {}", audit.index(), last.index));
         }
-        Ok((machine, last.term, audit))
-    })?;
-    let shards = shards.into_iter();
-    Ok(shards.map(|(machine, term, audit)| (ViewShard::new(machine, term, hub), audit)).collect())
+        Ok((ViewShard::new(machine, last.term, hub), audit))
+    })
 }
 
 /// What `load` makes of the parts of each shard, in order of their numbers. Shards are read and loaded side by side, by

@@ -22,6 +22,7 @@ Commands:
   fix              lay the code out and apply the fixes that clippy is sure of
   simulate [OPTIONS]  build the simulator in release and run it (10 minutes); --seeds N, --minutes M, --seed S
   drill [--bids N]    archive a made log (a million bids), restore it to three points, print each part's time
+  restart [--bids N]  kill a node with a fresh snapshot of a million standing bids, print what each start takes
   bench [--quick]  build in release, run every benchmark, write bench/RESULTS.md
   help             this text
 
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ["fix"] => fix(),
         ["simulate", options @ ..] => simulate(options),
         ["drill", options @ ..] => drill(options),
+        ["restart", options @ ..] => restart(options),
         ["bench"] => bench(&[]),
         ["bench", options @ ..] => bench(options),
         [] | ["help" | "--help" | "-h", ..] => {
@@ -431,12 +433,22 @@ fn simulate(options: &[&str]) -> io::Result<bool> {
 
 /// Restores a made log onto empty folders; `cargo xtask drill --help` tells the options.
 fn drill(options: &[&str]) -> io::Result<bool> {
+    built("drill", options)
+}
+
+/// Starts a node with a fresh snapshot of many bids; `cargo xtask restart --help` tells the options.
+fn restart(options: &[&str]) -> io::Result<bool> {
+    built("restart", options)
+}
+
+/// Runs a program of this package, built in release with the program that it measures.
+fn built(name: &str, options: &[&str]) -> io::Result<bool> {
     if !step("build", cargo().args(["build", "--release", "--locked", "-p", "api", "-p", "bench", "--bins"]))? {
         return Ok(false);
     }
-    let mut run = Command::new(root().join("target/release/drill"));
+    let mut run = Command::new(root().join("target/release").join(name));
     run.current_dir(root()).args(options);
-    step("drill", &mut run)
+    step(name, &mut run)
 }
 
 fn bench(options: &[&str]) -> io::Result<bool> {
