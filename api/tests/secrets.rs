@@ -222,3 +222,63 @@ async fn a_secret_is_in_no_file_no_line_and_no_answer_to_others() {
     clean("the program's log", process.said().as_bytes());
     clean_folder(&dir.path().join("data"));
 }
+
+/// With everything sealed not even what everybody may see is in a file: no price, no text, no address, no id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_everything_sealed_no_file_tells_of_bids() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = ["--seal", "all", "--snapshot-bytes", "65536"];
+    let mut process = Process::start_with(dir.path(), dir.path(), &settings).await;
+    let (buyer, buyer_id) = sign_up(&process.client(), "buyer", "buyer").await;
+    let (actor, actor_id) = sign_up(&process.client(), "actor", "supplier").await;
+    let rules = json!({ "format": "english", "duration_s": 3600 });
+    let ids = lot(&buyer, rules, &[actor_id.as_str()]).await;
+    start(&buyer, &ids).await;
+    bid(&actor, &ids, SHOWN.0).await;
+    for draft in 0..12 {
+        let body = json!({ "title": format!("Draft {draft}"), "currency": "SAR", "description": "x".repeat(9_000),
+            "lots": [{ "title": "Lot", "items": [], "rules": { "format": "english", "duration_s": 60 } }] });
+        create_tender(&buyer, &body).await;
+    }
+    eventually("a snapshot", || async {
+        let metrics = process.admin().get("/metrics").await;
+        String::from_utf8_lossy(&metrics.body)
+            .lines()
+            .any(|line| line.strip_prefix("rt_snapshots_total ").is_some_and(|count| count.trim() != "0"))
+    })
+    .await;
+    process.kill_and_start().await;
+    // A restart replays into the journal what it had lost.
+    let now = actor.get(&ids.lot("")).await.expect(200);
+    assert_eq!(now["you"]["standing"], SHOWN.0, "{now}");
+    let audit = actor.get(&ids.tender("/audit")).await.expect(200);
+    let units: String = SHOWN.units().to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(audit.to_string().contains(&units), "its bidder's export is made from the sealed journal: {audit}");
+
+    let bytes_of = |id: &str| uuid::Uuid::parse_str(id).expect("an id").as_u128().to_le_bytes();
+    let tender = bytes_of(&ids.tender);
+    let (buyer, actor) = (bytes_of(&buyer_id), bytes_of(&actor_id));
+    let texts = ["Secrets", "Draft 3", "xxxxxxxx", "buyer@example.com", "actor"].map(str::as_bytes);
+    let needles: Vec<&[u8]> = texts.into_iter().chain([&tender[..], &buyer[..], &actor[..]]).collect();
+    let mut folders = vec![dir.path().join("data")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("a file");
+            assert_eq!(SHOWN.find(&bytes), None, "in {}", path.display());
+            for needle in &needles {
+                let text = String::from_utf8_lossy(needle);
+                assert!(!memchr_all(&bytes, needle), "{text:?} is in {}", path.display());
+            }
+            files.push(path.extension().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    for kind in ["seg", "snap", "journal", "nodes", "roots"] {
+        assert!(files.iter().any(|file| file == kind), "{kind} is among {files:?}");
+    }
+}

@@ -5,22 +5,29 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Command, LogTime, RequestId, Secret};
 
 use crate::audit::{AuditPlace, ChainPlace, FAR};
 use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, DiskFile, replace};
+use crate::file_seal::{FileId, FileOpener, FileSealer, SEAL_HEADER, SealHeader, TAG};
 use crate::format::{put, u16_at, u32_at, u64_at, u128_at};
 use crate::leaf::{Head, leaf_of, read_public_part, secret_digest};
 use crate::merkle::{self, Hash, Subtrees, node_count, node_position};
 use crate::sealer::{Opened, Place, Sealed};
 use crate::{HistoryId, KeyError, Sealer};
 
-/// Version of the files of an audit.
-pub const AUDIT_VERSION: u32 = 1;
+/// Newest version of the files of an audit; written where records are sealed, so that an older program refuses them.
+pub const AUDIT_VERSION: u32 = 2;
+/// The oldest version, in which no record is sealed as a whole; written as long as none is.
+const AUDIT_VERSION_MIN: u32 = 1;
+/// The version since which records can be sealed; authenticated with each.
+const SEALED_SINCE: u32 = 2;
+/// Keys of sealed records that a reader keeps: one for each process that wrote.
+const OPENERS_MAX: usize = 16;
 /// Place of a record that is not there.
 pub(crate) const NOWHERE: u64 = 0;
 /// What is buffered is written when it is larger.
@@ -57,6 +64,15 @@ pub(crate) const RECORD_HEADER: usize = 160;
 const FLAG_SEALED: u32 = 1;
 const FLAG_ERASED: u32 = 2;
 const FLAG_SYSTEM: u32 = 4;
+const FLAG_WHOLE: u32 = 8;
+
+// What a record that is sealed as a whole has from SALT on: the seal, the message's number, and sealed what stands there
+// otherwise.
+pub(crate) const SEAL: usize = SALT;
+pub(crate) const COUNT: usize = SEAL + SEAL_HEADER;
+const _: () = assert!(COUNT + 8 == RECORD_HEADER, "both forms have a head of one size");
+/// Bytes of a head that are sealed with the rest.
+const HIDDEN: usize = RECORD_HEADER - SALT;
 
 // A signed root, little-endian.
 pub(crate) const ROOT_SIZE: usize = 8;
@@ -159,19 +175,29 @@ struct Growing {
 impl Growing {
     fn open(place: &AuditPlace, shard: u16, kind: &str, magic: [u8; 8]) -> io::Result<Self> {
         let path = place.dir.join(format!("{shard:04x}.{kind}"));
-        let mut head = vec![0; FILE_HEADER as usize];
-        put(&mut head, 0, &magic);
-        put(&mut head, 8, &AUDIT_VERSION.to_le_bytes());
-        put(&mut head, CLUSTER, &place.sealer.cluster().to_le_bytes());
-        put(&mut head, HISTORY, &place.history.0.to_le_bytes());
-        put(&mut head, SHARD, &shard.to_le_bytes());
-        let crc = head_checksum(&head);
-        put(&mut head, 12, &crc.to_le_bytes());
+        let head_of = |version: u32| {
+            let mut head = vec![0; FILE_HEADER as usize];
+            put(&mut head, 0, &magic);
+            put(&mut head, 8, &version.to_le_bytes());
+            put(&mut head, CLUSTER, &place.sealer.cluster().to_le_bytes());
+            put(&mut head, HISTORY, &place.history.0.to_le_bytes());
+            put(&mut head, SHARD, &shard.to_le_bytes());
+            let crc = head_checksum(&head);
+            put(&mut head, 12, &crc.to_le_bytes());
+            head
+        };
+        let is_sealed = place.sealer.seals_everything();
+        let head = head_of(if is_sealed { AUDIT_VERSION } else { AUDIT_VERSION_MIN });
         let file = match place.disk.open(&path) {
             Ok(file) if file.len()? >= FILE_HEADER => {
                 let mut found = vec![0; FILE_HEADER as usize];
                 file.read_at(0, &mut found)?;
-                if found != head {
+                let version = (AUDIT_VERSION_MIN..=AUDIT_VERSION).find(|version| found == head_of(*version));
+                if version == Some(AUDIT_VERSION_MIN) && is_sealed {
+                    // Before the first record that an older program would take for damage. A head lies in one sector.
+                    file.write_at(0, &[&head])?;
+                    file.sync_data()?;
+                } else if version.is_none() {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, differs(&path, &found, &head)));
                 }
                 file
@@ -221,8 +247,9 @@ fn create(disk: &dyn Disk, place: &AuditPlace, path: &Path, head: &[u8]) -> io::
 
 fn differs(path: &Path, found: &[u8], expected: &[u8]) -> String {
     let path = path.display();
-    let what = if found[..8] != expected[..8] || u32_at(found, 8) != AUDIT_VERSION {
-        format!("not a file of an audit of version {AUDIT_VERSION}")
+    let is_known = (AUDIT_VERSION_MIN..=AUDIT_VERSION).contains(&u32_at(found, 8));
+    let what = if found[..8] != expected[..8] || !is_known {
+        format!("not a file of an audit of version {AUDIT_VERSION_MIN} to {AUDIT_VERSION}")
     } else if u128_at(found, CLUSTER) != u128_at(expected, CLUSTER)
         || u128_at(found, HISTORY) != u128_at(expected, HISTORY)
         || u16_at(found, SHARD) != u16_at(expected, SHARD)
@@ -248,6 +275,18 @@ pub(crate) struct AuditFiles {
     failed: Option<io::Error>,
     /// A sync failed: what a later one says is worth nothing.
     unsynced: Arc<AtomicBool>,
+    /// Seals whole records, when everything is sealed: this process's own key, and how many it sealed.
+    seal: Option<(FileSealer, SealHeader, u64)>,
+    openers: Openers,
+}
+
+/// Keys of sealed records, the newest last.
+type Openers = Arc<Mutex<Vec<(SealHeader, Arc<FileOpener>)>>>;
+
+/// Which file a journal is, for its seals.
+fn file_id(sealer: &Sealer, shard: u16) -> FileId {
+    let cluster = sealer.cluster();
+    FileId { kind: 3, version: SEALED_SINCE, cluster, number: u64::from(shard), generation: 0 }
 }
 
 impl AuditFiles {
@@ -263,6 +302,8 @@ impl AuditFiles {
             roots,
             failed: None,
             unsynced: Arc::default(),
+            seal: None,
+            openers: Openers::default(),
         })
     }
 
@@ -316,14 +357,23 @@ impl AuditFiles {
                 Err(error) => self.fail(io::Error::other(error)),
             }
         }
+        if let Err(error) = self.renew_seal() {
+            // Nothing is written behind a failure, so nothing is left readable.
+            self.fail(io::Error::other(error));
+        }
         let at = self.journal.end();
+        let mut seal = self.seal.as_mut();
         let buffer = &mut self.journal.buffer;
         let start = buffer.len();
         buffer.resize(start + RECORD_HEADER, 0);
         buffer.extend_from_slice(public);
         buffer.extend_from_slice(&sealed);
-        let length = buffer.len() - start - RECORD_HEADER;
-        buffer.resize(buffer.len().next_multiple_of(8), 0);
+        let mut length = buffer.len() - start - RECORD_HEADER;
+        if seal.is_some() {
+            flags |= FLAG_WHOLE;
+            length += HIDDEN + TAG;
+        }
+        buffer.resize(start + (RECORD_HEADER + length).next_multiple_of(8), 0);
         let record = &mut buffer[start..];
         put(record, LENGTH, &(length as u32).to_le_bytes());
         put(record, LEAF, &header.leaf.to_le_bytes());
@@ -339,9 +389,31 @@ impl AuditFiles {
         put(record, SALT, &header.salt);
         put(record, BEFORE, &header.before);
         put(record, DIGEST, &header.digest);
+        if let Some((sealer, seal, sealed)) = &mut seal {
+            let clear = RECORD_HEADER + length - HIDDEN - TAG;
+            record.copy_within(SALT..clear, RECORD_HEADER);
+            put(record, SEAL, &seal.encode());
+            put(record, COUNT, &sealed.to_le_bytes());
+            let (head, rest) = record.split_at_mut(RECORD_HEADER);
+            let (clear, rest) = rest.split_at_mut(length - TAG);
+            let tag = sealer.seal(at, *sealed, &head[LENGTH..COUNT], clear);
+            put(rest, 0, &tag);
+            *sealed += 1;
+        }
         let crc = checksum(record, self.shard, at);
         put(record, 0, &crc.to_le_bytes());
         at
+    }
+
+    /// Makes ready to seal a whole record, when everything is sealed; the key is this process's own, so that no number
+    /// meets a key twice, whatever a replay writes again.
+    fn renew_seal(&mut self) -> Result<(), KeyError> {
+        let newest = self.seal.as_ref().map(|(_, seal, _)| *seal);
+        if newest.is_none() || self.sealer.is_stale(newest) {
+            let begun = self.sealer.begin_file(&file_id(&self.sealer, self.shard))?;
+            self.seal = begun.map(|(sealer, seal)| (sealer, seal, 0));
+        }
+        Ok(())
     }
 
     pub(crate) fn push_root(&mut self, checkpoint: &Checkpoint) {
@@ -403,6 +475,7 @@ impl AuditFiles {
             sealer: self.sealer.clone(),
             size,
             unsynced: Arc::clone(&self.unsynced),
+            openers: Arc::clone(&self.openers),
             nodes: share(&self.nodes),
             journal: share(&self.journal),
             roots: share(&self.roots),
@@ -460,6 +533,7 @@ pub struct AuditReader {
     sealer: Sealer,
     size: u64,
     unsynced: Arc<AtomicBool>,
+    openers: Openers,
     nodes: Shared,
     journal: Shared,
     roots: Shared,
@@ -549,6 +623,7 @@ impl AuditReader {
             at: LogTime(u64_at(&bytes, AT) as i64),
             before: hash(BEFORE),
             served_until: LogTime(u64_at(&bytes, SERVED) as i64),
+            // In a record that is sealed as a whole these three stand behind it: who opens it puts them in.
             digest: hash(DIGEST),
             salt: bytes[SALT..SALT + 16].try_into().expect("16 bytes"),
             is_erased: flags & FLAG_ERASED != 0,
@@ -560,6 +635,20 @@ impl AuditReader {
         Ok((header, bytes))
     }
 
+    fn opener(&self, seal: &SealHeader) -> Result<Arc<FileOpener>, KeyError> {
+        let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, opener)) = openers.iter().find(|(known, _)| known == seal) {
+            return Ok(Arc::clone(opener));
+        }
+        let id = file_id(&self.sealer, self.shard);
+        let opener = Arc::new(FileOpener::new(self.sealer.keys(), seal, &id, &self.journal.path)?);
+        if openers.len() == OPENERS_MAX {
+            openers.remove(0);
+        }
+        openers.push((*seal, Arc::clone(&opener)));
+        Ok(opener)
+    }
+
     /// The record at a place that [`AuditReader::places`] or [`AuditReader::find`] gave.
     ///
     /// # Errors
@@ -569,7 +658,7 @@ impl AuditReader {
         let length = u32_at(&head, LENGTH) as usize;
         let padded = (RECORD_HEADER + length).next_multiple_of(8);
         let public_length = u32_at(&head, PUBLIC) as usize;
-        if at + padded as u64 > self.journal.end || public_length > length {
+        if at + padded as u64 > self.journal.end {
             return Err(self.journal.damaged(at, "a record's length can't be right"));
         }
         let mut bytes = vec![0; padded];
@@ -577,16 +666,36 @@ impl AuditReader {
         if u32_at(&bytes, 0) != checksum(&bytes, self.shard, at) {
             return Err(self.journal.damaged(at, "a record's checksum does not hold"));
         }
-        let public = bytes[RECORD_HEADER..RECORD_HEADER + public_length].to_vec();
+        let mut body = bytes.split_off(RECORD_HEADER);
+        body.truncate(length);
+        if u32_at(&head, FLAGS) & FLAG_WHOLE != 0 {
+            let opener = self.opener(&SealHeader::decode(&head[SEAL..COUNT]))?;
+            let clear =
+                opener.open(at, u64_at(&head, COUNT), &head[LENGTH..COUNT], &mut body).map(|clear| clear.len());
+            let clear = clear.filter(|clear| *clear >= HIDDEN);
+            let clear = clear
+                .ok_or_else(|| self.journal.damaged(at, "a sealed record was changed or moved by somebody"))?;
+            body.truncate(clear);
+            let rest = body.split_off(HIDDEN);
+            let field = |at: usize| &body[at - SALT..];
+            header.salt.copy_from_slice(&field(SALT)[..16]);
+            header.before.copy_from_slice(&field(BEFORE)[..32]);
+            header.digest.copy_from_slice(&field(DIGEST)[..32]);
+            body = rest;
+        }
+        if public_length > body.len() {
+            return Err(self.journal.damaged(at, "a record's length can't be right"));
+        }
+        let sealed_part = body.split_off(public_length);
+        let public = body;
         let (envelope, action) =
             read_public_part(&public).map_err(|_| self.journal.damaged(at, "a record's command can't be read"))?;
         let mut command = Command { envelope, action, secret: None };
         let mut has_secret = header.is_erased;
         if u32_at(&head, FLAGS) & FLAG_SEALED != 0 {
             has_secret = true;
-            let sealed: Sealed =
-                wincode::deserialize_exact(&bytes[RECORD_HEADER + public_length..RECORD_HEADER + length])
-                    .map_err(|_| self.journal.damaged(at, "a record's sealed part can't be read"))?;
+            let sealed: Sealed = wincode::deserialize_exact(&sealed_part)
+                .map_err(|_| self.journal.damaged(at, "a record's sealed part can't be read"))?;
             let place = Place::Log { shard: self.shard, index: header.index, position: header.position };
             match self.sealer.open_secret(place, &sealed)? {
                 Opened::Clear { salt, secret } => {
@@ -756,6 +865,11 @@ mod tests {
         );
         page::check(
             text,
+            "### Sealed journal record",
+            &[(0, "head"), (SEAL, "seal"), (COUNT, "count"), (RECORD_HEADER, "bytes")],
+        );
+        page::check(
+            text,
             "### Root record",
             &[
                 (0, "crc32c"),
@@ -774,7 +888,7 @@ mod tests {
             assert!(text.contains(&format!("`{}`", String::from_utf8_lossy(&magic))));
         }
         let flags = format!(
-            "{FLAG_SEALED}: has a sealed part; {FLAG_ERASED}: its secret part was erased; {FLAG_SYSTEM}: system"
+            "{FLAG_SEALED}: has a sealed part; {FLAG_ERASED}: its secret part was erased; {FLAG_SYSTEM}: system; {FLAG_WHOLE}: sealed as a whole"
         );
         assert!(text.contains(&flags));
         assert!(text.contains(&format!("whose number is a multiple of {FAR};")));

@@ -1,4 +1,5 @@
-//! Sealing whole files: every record of a segment and every frame of a snapshot, under a key of that file alone.
+//! Sealing whole files: every record of a segment and every frame of a snapshot, under a key of that file alone; and the
+//! records of an audit's journal, under a key of the process that writes them.
 //!
 //! The file's key is derived from a data key and a random salt that lies in the file's header, and messages are numbered
 //! upwards from 0, so no key ever meets one number twice: who seals holds the only counter, which can't be copied, and it is never
@@ -20,7 +21,7 @@ pub enum Seal {
     /// Secret parts of commands alone.
     #[default]
     Secrets,
-    /// Every record of the log and every snapshot; not the audit's journal, which keeps the readable part of commands.
+    /// Every record of the log and of the audit's journal, and every snapshot.
     All,
 }
 
@@ -71,15 +72,15 @@ impl SealHeader {
 /// Which file it is; part of its key and of all that is authenticated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileId {
-    /// 1: segment; 2: snapshot.
+    /// 1: segment; 2: snapshot; 3: journal of an audit.
     pub(crate) kind: u8,
     /// Version of its format.
     pub(crate) version: u32,
     /// The log's id.
     pub(crate) cluster: u128,
-    /// Sequence of the segment, number of the snapshot.
+    /// Sequence of the segment, number of the snapshot, shard of the journal.
     pub(crate) number: u64,
-    /// Generation of the segment; 0 for a snapshot.
+    /// Generation of the segment; 0 for others.
     pub(crate) generation: u64,
 }
 

@@ -15,8 +15,8 @@ use persistence::checkpoint::{AuditSigner, Checkpoint, hex, is_signed, unhex};
 use persistence::faulty::{Crash, FaultyDisk};
 use persistence::merkle::{self, root_of_inclusion};
 use persistence::{
-    AuditError, AuditPlace, AuditReader, AuditShard, Chains, Disk, Keys, OfferPart, Recovered, leaf_hash, leaf_of,
-    offer_digest, part_salt, public_part, salted_digest, secret_digest, system_random,
+    AuditError, AuditPlace, AuditReader, AuditShard, Chains, Disk, Keys, OfferPart, Options, Recovered, Seal,
+    leaf_hash, leaf_of, offer_digest, part_salt, public_part, salted_digest, secret_digest, system_random,
 };
 use sha2::{Digest, Sha256};
 
@@ -280,6 +280,108 @@ fn damage_is_told_and_never_proved() {
     nodes.write_at(64 + 32 * merkle::node_position(0, record.header.leaf ^ 1), &[&[0; 32]]).expect("written");
     let other = reader.inclusion(record.header.leaf, &record.leaf_hash, &checkpoint);
     assert!(matches!(other, Err(AuditError::Damaged { .. })));
+}
+
+fn open_sealed(disk: &FaultyDisk) -> (persistence::Log, Recovered) {
+    open_with(disk, Options { seal: Seal::All, ..options() }).expect("opened")
+}
+
+/// All but counts, times and lengths is sealed; each start, and each new data key, seals under a key of its own.
+#[test]
+fn a_sealed_journal_tells_nothing_and_is_read_by_whoever_has_the_keys() {
+    let all = entries(120);
+    let disk = FaultyDisk::new();
+    let mut parts = (vec![], vec![]);
+    for (number, some) in all.chunks(30).enumerate() {
+        let (_log, recovered) = open_sealed(&disk);
+        let (chains, audit) = std::mem::take(&mut parts);
+        let mut audit = AuditShard::open(&place(&disk, &recovered), 1, chains, audit).expect("opened");
+        feed(&mut audit, &some[..15]);
+        if number == 2 {
+            recovered.sealer.keys().rotate().expect("a new data key");
+        }
+        feed(&mut audit, &some[15..]);
+        let checkpoint = signer(&recovered).checkpoint(EPOCH, 1, audit.size(), audit.root(), LogTime(5));
+        let mut reader = audit.reader().expect("written");
+        check(&mut reader, &audit, &all[..30 * (number + 1)], &checkpoint);
+        reader.sync().expect("durable");
+        parts = audit.snapshot();
+    }
+    let journal = disk.content(Path::new("/data/audit/0001.journal")).expect("there");
+    let open = FaultyDisk::new();
+    let (_log, recovered) = open_with(&open, options()).expect("opened");
+    let mut audit = AuditShard::open(&place(&open, &recovered), 1, vec![], vec![]).expect("opened");
+    feed(&mut audit, &all);
+    audit.reader().expect("written").sync().expect("durable");
+    let readable = open.content(Path::new("/data/audit/0001.journal")).expect("there");
+    let holds = |bytes: &[u8], needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    let mut looked_for = 0;
+    for command in all.iter().flat_map(|entry| &entry.commands) {
+        if command.action.tender().is_none_or(|tender| !tenders().contains(&tender)) {
+            continue;
+        }
+        let public = public_part(command);
+        for needle in [&public[..], &command.envelope.salt[..]] {
+            // Zeros are everywhere.
+            let is_telling = needle.iter().any(|byte| *byte != 0);
+            assert!(!is_telling || !holds(&journal, needle), "{command:?}");
+        }
+        assert!(holds(&readable, &public), "it would be found: {command:?}");
+        looked_for += 1;
+    }
+    assert!(looked_for > 100);
+    for id in tenders() {
+        assert!(!holds(&journal, &id.0.to_le_bytes()) && holds(&readable, &id.0.to_le_bytes()));
+    }
+    // Not even who mends the checksum changes a bit of it.
+    let (_log, recovered) = open_sealed(&disk);
+    let (chains, parts) = parts;
+    let mut audit = AuditShard::open(&place(&disk, &recovered), 1, chains, parts).expect("opened");
+    let mut reader = audit.reader().expect("written");
+    let at = reader.places(&audit.chain(tender()).expect("there"), 0).expect("read")[5];
+    let file = disk.open(Path::new("/data/audit/0001.journal")).expect("there");
+    let mut head = [0; 160];
+    file.read_at(at, &mut head).expect("read");
+    let length = u32::from_le_bytes(head[4..8].try_into().expect("four")) as usize;
+    let mut sound = vec![0; (160 + length).next_multiple_of(8)];
+    file.read_at(at, &mut sound).expect("read");
+    for byte in (8..160 + length).step_by(3) {
+        let mut record = sound.clone();
+        record[byte] ^= 16;
+        let salt = crc32c::crc32c_append(crc32c::crc32c(&1u16.to_le_bytes()), &at.to_le_bytes());
+        let crc = crc32c::crc32c_append(salt, &record[4..]);
+        record[..4].copy_from_slice(&crc.to_le_bytes());
+        file.write_at(at, &[&record]).expect("written");
+        reader.record(at).expect_err("changed");
+    }
+    file.write_at(at, &[&sound]).expect("written");
+    reader.record(at).expect("sound again");
+}
+
+/// A journal in which nothing is sealed is one of version 1, gets version 2 before its first sealed record, and keeps it.
+#[test]
+fn a_journal_of_version_1_goes_on_under_a_seal() {
+    let all = entries(40);
+    let disk = FaultyDisk::new();
+    let version = |disk: &FaultyDisk| {
+        u32::from_le_bytes(
+            disk.content(Path::new("/data/audit/0001.journal")).expect("there")[8..12].try_into().expect("four"),
+        )
+    };
+    let mut parts = (vec![], vec![]);
+    for (number, some) in all.chunks(10).enumerate() {
+        let seal = if number == 2 { Seal::All } else { Seal::Secrets };
+        let (_log, recovered) = open_with(&disk, Options { seal, ..options() }).expect("opened");
+        let (chains, audit) = std::mem::take(&mut parts);
+        let mut audit = AuditShard::open(&place(&disk, &recovered), 1, chains, audit).expect("opened");
+        feed(&mut audit, some);
+        let checkpoint = signer(&recovered).checkpoint(EPOCH, 1, audit.size(), audit.root(), LogTime(5));
+        let mut reader = audit.reader().expect("written");
+        check(&mut reader, &audit, &all[..10 * (number + 1)], &checkpoint);
+        reader.sync().expect("durable");
+        parts = audit.snapshot();
+        assert_eq!(version(&disk), if number >= 2 { 2 } else { 1 });
+    }
 }
 
 /// While the disk is full nothing is lost: heads and roots go on, files follow when there is room.
