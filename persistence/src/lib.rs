@@ -63,6 +63,7 @@ mod sealer;
 mod sealing_tests;
 mod segment;
 mod snapshot;
+mod terms;
 
 pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
 pub use audit_files::{AUDIT_VERSION, AuditError, AuditReader, Header, Record, RecordKind};

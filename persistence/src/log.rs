@@ -21,10 +21,12 @@ use crate::format::{
     record_len, seal_record, u32_at,
 };
 use crate::keys::{MasterKey, Random, system_random};
-use crate::scan::{Cut, Entries, Scan, SegmentFile, SkipMark, scan, seal_into};
+use crate::raft::ShardLog;
+use crate::scan::{Cut, Entries, RecoveredEntry, Scan, SegmentFile, SkipMark, scan, seal_into};
 use crate::segment::{END_MARK, Identity, Last, MakeError, Opening, Prepared, SegmentMaker};
 use crate::snapshot::{SnapshotReader, Snapshots};
-use crate::{Batch, Class, HistoryId, Kind, SCHEMA, Seal, Sealer, Vote};
+use crate::terms::{Overwrite, Terms};
+use crate::{Batch, Class, HistoryId, Kind, Placed, SCHEMA, Seal, Sealer, Vote};
 
 /// Where a node's log lies and how it is laid out.
 #[derive(Clone, Debug)]
@@ -103,6 +105,8 @@ pub struct Recovered {
     pub sealer: Sealer,
     disk: Arc<dyn Disk>,
     files: Vec<SegmentFile>,
+    overwrites: Vec<Overwrite>,
+    terms: Vec<Terms>,
 }
 
 impl Recovered {
@@ -110,7 +114,27 @@ impl Recovered {
     pub fn entries(&self) -> Entries {
         let start = || vec![0; self.last.len()];
         let after = self.snapshot.as_ref().map_or_else(start, SnapshotReader::indices);
-        Entries::new(Arc::clone(&self.disk), self.sealer.clone(), &self.files, after)
+        let (disk, sealer) = (Arc::clone(&self.disk), self.sealer.clone());
+        Entries::new(disk, sealer, &self.files, after, self.overwrites.clone())
+    }
+
+    /// What replication by Raft goes on from, by shard. All entries after the snapshot are read into memory.
+    ///
+    /// # Errors
+    /// [`OpenError`] when a segment can't be read, or the log does not know the term at the snapshot's end.
+    pub fn shard_logs(&self) -> Result<Vec<ShardLog>, OpenError> {
+        let start = |shard: usize| self.snapshot.as_ref().map_or(0, |snapshot| snapshot.indices()[shard]);
+        let mut logs = Vec::with_capacity(self.last.len());
+        for (shard, terms) in self.terms.iter().enumerate() {
+            let index = start(shard);
+            let term = terms.at(index).unwrap_or_default();
+            logs.push(ShardLog { vote: self.votes[shard], start: Last { index, term }, entries: Vec::new() });
+        }
+        for entry in self.entries() {
+            let RecoveredEntry { shard, term, entry, .. } = entry?;
+            logs[usize::from(shard)].entries.push(Placed { shard, term, entry: Arc::new(entry) });
+        }
+        Ok(logs)
     }
 
     /// Puts the snapshot aside, because it can't be loaded, and turns to the one before it, or to the beginning of the
@@ -145,7 +169,8 @@ impl Recovered {
     /// All entries that the folder still holds, the snapshot's included.
     pub fn entries_from_start(&self) -> Entries {
         let after = vec![0; self.last.len()];
-        Entries::new(Arc::clone(&self.disk), self.sealer.clone(), &self.files, after)
+        let (disk, sealer) = (Arc::clone(&self.disk), self.sealer.clone());
+        Entries::new(disk, sealer, &self.files, after, self.overwrites.clone())
     }
 }
 
@@ -292,6 +317,8 @@ impl Log {
             sealer,
             disk,
             files: scan.used,
+            overwrites: scan.overwrites,
+            terms: scan.terms,
         };
         info!(
             log.records = scan.records,

@@ -43,7 +43,8 @@ pub enum Checksum {
 /// Whether a record is the one that must come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Known kind and shard, next index of its shard, term not lower, marks in range.
+    /// Known kind and shard, next index of its shard, term not lower, marks in range; or an entry in the place of one
+    /// that no commit mark covers and that has another term, its own not lower than that of the entry before.
     Next,
     /// Not so.
     Broken,

@@ -21,6 +21,7 @@ use crate::recovery::{
     decide, decide_file,
 };
 use crate::segment::{self, Identity, Last, Opening};
+use crate::terms::{Overwrite, Terms};
 use crate::{Keys, Kind, Sealer, Vote};
 
 /// A command that panicked once and is to be passed by; told to the engine before the replay.
@@ -77,6 +78,10 @@ pub(crate) struct Scan {
     pub(crate) votes: Vec<Option<Vote>>,
     pub(crate) skips: Vec<SkipMark>,
     pub(crate) cuts: Vec<Cut>,
+    /// Entries that stand in the place of earlier ones.
+    pub(crate) overwrites: Vec<Overwrite>,
+    /// Where each shard's log begins, and its terms.
+    pub(crate) terms: Vec<Terms>,
     /// How many records were read.
     pub(crate) records: u64,
 }
@@ -170,6 +175,8 @@ pub(crate) fn scan(
         prepared,
         skips: Vec::new(),
         cuts: Vec::new(),
+        overwrites: Vec::new(),
+        terms: Vec::new(),
         records: 0,
     };
     let (ends, bases) = sealed_ends(&scan.used)?;
@@ -178,6 +185,8 @@ pub(crate) fn scan(
     }
     // One for all: memory that was never touched costs more than what is read into it.
     let mut bytes = Vec::new();
+    scan.terms = scan.last.iter().map(|last| Terms::new(*last)).collect();
+    let mut skips: Vec<(u64, SkipMark)> = Vec::new();
     for (number, base) in bases.iter().enumerate() {
         let file = scan.used[number].clone();
         read_into(disk, &file.path, &mut bytes)?;
@@ -192,6 +201,8 @@ pub(crate) fn scan(
             region,
             limit,
             last: scan.last.clone(),
+            terms: std::mem::take(&mut scan.terms),
+            overwrites: Vec::new(),
             opener: opener(&file.header, &file.path, keys.map(AsRef::as_ref))?,
         };
         if walk.last != *base {
@@ -202,9 +213,14 @@ pub(crate) fn scan(
                 format!("{:?}", walk.last),
             ));
         }
-        let (mut skips, mut votes, mut records) = (Vec::new(), Vec::new(), 0);
+        let (mut votes, mut records) = (Vec::new(), 0);
         let end = walk.run(&mut |record| {
             records += 1;
+            if record.kind.is_entry() {
+                // What was to be passed by may have been overwritten, and then it is not.
+                let RecordHeader { shard, index, .. } = record.header;
+                skips.retain(|(at, mark)| mark.shard != shard || *at < index);
+            }
             match record.kind {
                 Kind::Entry | Kind::Open => {}
                 _ if file.header.seal.is_some() && keys.is_none() => {}
@@ -213,8 +229,8 @@ pub(crate) fn scan(
             }
             Ok(())
         })?;
-        scan.last = walk.last;
-        scan.skips.append(&mut skips);
+        (scan.last, scan.terms) = (walk.last, walk.terms);
+        scan.overwrites.append(&mut walk.overwrites);
         scan.records += records;
         for (shard, vote) in votes {
             scan.votes[usize::from(shard)] = Some(vote);
@@ -222,6 +238,7 @@ pub(crate) fn scan(
         scan.used[number].end = end.offset;
         scan.cuts.extend(end.cut);
     }
+    scan.skips = skips.into_iter().map(|(_, mark)| mark).collect();
     for file in &scan.prepared {
         read_into(disk, &file.path, &mut bytes)?;
         let mut walk = Walk {
@@ -231,6 +248,8 @@ pub(crate) fn scan(
             region: Region::Last,
             limit: bytes.len().min(file.header.segment_bytes as usize),
             last: scan.last.clone(),
+            terms: scan.terms.clone(),
+            overwrites: Vec::new(),
             opener: None,
         };
         let end = walk.run(&mut |_| Ok(()))?;
@@ -529,6 +548,9 @@ struct Walk<'a> {
     region: Region,
     limit: usize,
     last: Vec<Last>,
+    terms: Vec<Terms>,
+    /// Entries that took the place of others.
+    overwrites: Vec<Overwrite>,
     /// Opens its records, when they are sealed.
     opener: Option<FileOpener>,
 }
@@ -547,9 +569,16 @@ impl<'a> Walk<'a> {
             match (decide(&findings), record) {
                 (Verdict::Keep, Some(record)) => {
                     let shard = usize::from(record.header.shard);
+                    let RecordHeader { index, term, .. } = record.header;
                     if record.kind.is_entry() {
-                        let RecordHeader { index, term, .. } = record.header;
+                        if index <= self.last[shard].index {
+                            let (shard, sequence) = (record.header.shard, self.header.sequence);
+                            self.overwrites.push(Overwrite { shard, sequence, offset, index });
+                        }
                         self.last[shard] = Last { index, term };
+                        self.terms[shard].push(index, term);
+                    } else if record.kind == Kind::Vote {
+                        self.terms[shard].mark(index);
                     }
                     match &self.opener {
                         None => visit(&record)?,
@@ -628,7 +657,10 @@ impl<'a> Walk<'a> {
         match record.kind {
             Kind::Open => first && record.header.index == self.header.sequence,
             Kind::Entry | Kind::Skip => {
-                !first && record.header.index == last.index + 1 && record.header.term >= last.term
+                let RecordHeader { index, term, shard, .. } = record.header;
+                let follows = index == last.index + 1 && term >= last.term;
+                let replaces = || index <= last.index && self.terms[usize::from(shard)].may_replace(index, term);
+                !first && (follows || replaces())
             }
             Kind::Vote => {
                 let tag = if self.header.seal.is_some() { TAG } else { 0 };
@@ -672,12 +704,12 @@ fn vote(record: &Record<'_>) -> Vote {
     Vote { term, vote: u64_at(record.payload, 0), commit: index }
 }
 
-fn collect_skips(record: &Record<'_>, path: &Path, skips: &mut Vec<SkipMark>) -> Result<(), OpenError> {
+fn collect_skips(record: &Record<'_>, path: &Path, skips: &mut Vec<(u64, SkipMark)>) -> Result<(), OpenError> {
     let stored = codec::decode_stored(record.payload, record.header.schema)
         .map_err(|error| entry_error(path, record.offset, error))?;
     for command in stored {
         if let Action::Skip { index, position, .. } = command.action {
-            skips.push(SkipMark { shard: record.header.shard, index, position });
+            skips.push((record.header.index, SkipMark { shard: record.header.shard, index, position }));
         }
     }
     Ok(())
@@ -706,6 +738,7 @@ pub struct Entries {
     sealer: Sealer,
     files: std::vec::IntoIter<SegmentFile>,
     after: Vec<u64>,
+    overwrites: Vec<Overwrite>,
     now: Option<Reading>,
 }
 
@@ -718,14 +751,20 @@ struct Reading {
 }
 
 impl Entries {
-    pub(crate) fn new(disk: Arc<dyn Disk>, sealer: Sealer, files: &[SegmentFile], after: Vec<u64>) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        sealer: Sealer,
+        files: &[SegmentFile],
+        after: Vec<u64>,
+        overwrites: Vec<Overwrite>,
+    ) -> Self {
         // A segment is not read when the next one begins before the snapshot's end in every shard.
         let covered = files.windows(2).take_while(|pair| {
             let base = pair[1].opening.as_ref().map_or(&[][..], |opening| &opening.base);
             base.iter().zip(&after).all(|(last, after)| last.index <= *after)
         });
         let files = files[covered.count()..].to_vec();
-        Self { disk, sealer, files: files.into_iter(), after, now: None }
+        Self { disk, sealer, files: files.into_iter(), after, overwrites, now: None }
     }
 
     fn next_entry(&mut self) -> Result<Option<RecoveredEntry>, OpenError> {
@@ -752,6 +791,11 @@ impl Entries {
             *offset = at + record_len(record.payload.len());
             let RecordHeader { shard, term, index, schema, .. } = record.header;
             if !record.kind.is_entry() || index <= self.after[usize::from(shard)] {
+                continue;
+            }
+            let place = (file.header.sequence, at);
+            let replaced = |by: &Overwrite| by.replaces(shard, index, place);
+            if self.overwrites.iter().any(replaced) {
                 continue;
             }
             let opened;
