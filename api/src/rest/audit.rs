@@ -43,9 +43,15 @@ pub async fn answer(call: Call<'_>) -> Answered {
     }
 }
 
+/// What a reader is told when files of the audit are damaged; the file's name is in the program's log alone.
+const DAMAGED: &str = "The files that this proof is made from are damaged or missing on this node. Who runs it finds them named in its log, and restores the folder audit that belongs to its data folder. Bids and results are not touched, and what comes from now on can be proved.";
+
 fn broken(error: &AuditError) -> Problem {
     tracing::error!("The audit can't be read: {error}");
-    Code::Internal.problem(GENERIC)
+    match error {
+        AuditError::Damaged { .. } => Code::Internal.problem(DAMAGED),
+        _ => Code::Internal.problem(GENERIC),
+    }
 }
 
 async fn audit(call: &Call<'_>, tender: TenderId) -> Result<Arc<Audit>, Problem> {

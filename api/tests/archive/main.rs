@@ -5,6 +5,7 @@ mod damage;
 mod drill;
 #[path = "../process/mod.rs"]
 mod process;
+mod running;
 mod s3;
 mod store_away;
 #[path = "../support/mod.rs"]

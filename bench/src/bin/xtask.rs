@@ -242,7 +242,7 @@ fn part_of(binary: &Binary) -> &'static str {
     match (binary.package.as_str(), binary.target.as_str()) {
         ("engine", _) | ("api", "simulate" | "cases" | "twin") => "engine",
         ("persistence" | "simulator", _)
-        | ("api", "node" | "kill" | "full_disk" | "poison" | "snapshots" | "faults") => "log",
+        | ("api", "node" | "kill" | "full_disk" | "poison" | "snapshots" | "faults" | "rotation") => "log",
         ("api", "browser" | "page") => "browser",
         ("api", _) => "feed",
         _ => "repository",
