@@ -7,6 +7,7 @@ use bench::codec;
 use bench::formats::{FormatLoad, Kind};
 use bench::log_append;
 use bench::redis::Redis;
+use bench::replication;
 use bench::std_maps::{PeerSink, StdMaps};
 use bench::stores;
 use bench::workload::{BATCH, Workload};
@@ -165,6 +166,16 @@ fn the_row_of_log_append_is_measured() {
     let entries: Vec<_> = recovered.entries().map(|entry| entry.expect("an entry is read")).collect();
     assert_eq!(entries.len() as u64, recovered.last[1].index);
     assert!(entries.len() >= 20);
+}
+
+#[test]
+fn one_voter_under_raft_is_measured_beside_one_node_alone() {
+    for commands in [1, 44] {
+        let folder = tempfile::tempdir().expect("a folder for the logs");
+        let row = replication::measure(folder.path(), commands, 20).expect("both commit");
+        assert_eq!((row.solo.len(), row.raft.len()), (20, 20));
+        assert!(row.ratio() > 0.0);
+    }
 }
 
 #[test]

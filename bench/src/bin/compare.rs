@@ -12,7 +12,7 @@ use bench::machine::Machine;
 use bench::plot::{Series, chart};
 use bench::socket::{self, ManyInFlight, OneInFlight};
 use bench::stores::{self, Many, OneAtATime};
-use bench::{apply, codec, server};
+use bench::{apply, codec, replication, server};
 use clap::Parser;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -84,6 +84,7 @@ struct Results {
     apply: Vec<apply::Row>,
     codec: Vec<codec::Row>,
     append: log_append::Row,
+    replication: Vec<replication::Row>,
     stores: OneAtATime,
     group: Vec<Many>,
     one: OneInFlight,
@@ -105,7 +106,7 @@ fn main() -> Result<()> {
     let record = socket::record_bytes(1, &sealer)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
-    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 6);
+    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 7);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").context("the template")?);
     let begin = |row: &str| {
         bar.set_message(row.to_owned());
@@ -126,6 +127,13 @@ fn main() -> Result<()> {
     begin("log append");
     let append = log_append::measure(&place("append")?, size.appends.0, size.appends.1)?;
     bar.inc(1);
+    begin("one voter under Raft");
+    let replication = [1, 44].map(|commands| {
+        let name = format!("replication-{commands}");
+        replication::measure(&place(&name)?, commands, size.appends.0 * size.appends.1)
+    });
+    let replication = replication.into_iter().collect::<Result<Vec<_>>>()?;
+    bar.inc(1);
     begin("embedded stores, 1 at a time");
     let stores = stores::one_at_a_time(&place("stores")?, size.stores)?;
     bar.inc(1);
@@ -141,7 +149,18 @@ fn main() -> Result<()> {
     bar.finish_and_clear();
 
     let machine = Machine::here(folder.path());
-    let results = Results { machine, quick: options.quick, apply: rows, codec, append, stores, group, one, many };
+    let results = Results {
+        machine,
+        quick: options.quick,
+        apply: rows,
+        codec,
+        append,
+        replication,
+        stores,
+        group,
+        one,
+        many,
+    };
     let beside = options.out.parent().unwrap_or(Path::new(".")).join("plots");
     fs::create_dir_all(&beside)?;
     plots(&results, &beside)?;
@@ -194,7 +213,7 @@ fn verdict(reached: bool) -> &'static str {
 }
 
 fn page(results: &Results) -> Result<String> {
-    let Results { machine, apply, codec, append, stores, group, one, many, .. } = results;
+    let Results { machine, apply, codec, append, replication, stores, group, one, many, .. } = results;
     let mut text = String::from("# Results\n\nWritten by `cargo xtask bench`; edited by nobody.\n");
     if results.quick {
         text.push_str("**A quick run: it shows that everything works, its numbers mean little.**\n");
@@ -252,6 +271,7 @@ fn page(results: &Results) -> Result<String> {
     apply_section(&mut text, apply)?;
     codec_section(&mut text, codec)?;
     append_section(&mut text, append)?;
+    replication_section(&mut text, replication)?;
     stores_section(&mut text, stores, group)?;
     socket_section(&mut text, one, many)?;
     text.push_str(NOT_MEASURED);
@@ -323,6 +343,20 @@ fn append_section(text: &mut String, row: &log_append::Row) -> Result<()> {
         row.thread_ratio()
     )?;
     quantiles(text, &row.lines())
+}
+
+fn replication_section(text: &mut String, rows: &[replication::Row]) -> Result<()> {
+    for row in rows {
+        writeln!(
+            text,
+            "\n## One voter under Raft, {} commands a batch\n\nFrom a proposal to its commit, each side with a log of its \
+             own, one by one in turns. One node alone ÷ one voter under Raft: **{:.3}** (target 0.95 or more).\n",
+            row.commands,
+            row.ratio()
+        )?;
+        quantiles(text, &[("one node alone", &row.solo), ("one voter under Raft", &row.raft)])?;
+    }
+    Ok(())
 }
 
 fn stores_section(text: &mut String, one: &OneAtATime, many: &[Many]) -> Result<()> {
