@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, Limits};
 use crate::feed::{self, Feed, FeedOptions, Hub};
+use crate::limits::RateLimits;
 use crate::node::{Node, NodeOptions};
 use crate::rest::passwords::Passwords;
 use crate::rest::serve;
@@ -168,6 +169,7 @@ fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
         tokens,
         passwords: Passwords::new(hashes),
         master,
+        limits: if config.limits == Limits::Off { RateLimits::off() } else { RateLimits::new() },
         trusted_proxies: config.trusted_proxies.iter().map(|address| address.to_canonical()).collect(),
         stopping: AtomicBool::new(false),
     })

@@ -16,6 +16,8 @@ pub enum Close {
     Version,
     /// 4008: too many requests that could not be understood.
     TooManyErrors,
+    /// 4101: it went on sending over its rate.
+    Rate,
     /// 4102: a write did not progress.
     Slow,
     /// 4103: two pings in a row were not answered.
@@ -39,6 +41,7 @@ impl Close {
             Self::Forbidden => 4003,
             Self::Version => 4004,
             Self::TooManyErrors => 4008,
+            Self::Rate => 4101,
             Self::Slow => 4102,
             Self::NoPong => 4103,
             Self::TooManySockets => 4104,
@@ -56,6 +59,7 @@ impl Close {
             Self::Forbidden => "the session was ended",
             Self::Version => "offer the subprotocol auction.v1.json",
             Self::TooManyErrors => "too many bad requests",
+            Self::Rate => "too many requests",
             Self::Slow => "too slow",
             Self::NoPong => "no answer to pings",
             Self::TooManySockets => "too many sockets of this user",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::body::{BidBody, BodyError, IdText, TimeText, parse_value};
+use crate::limits::Over;
 use crate::node::SubmitError;
 use crate::render;
 use crate::rest::problem::texts_of;
@@ -181,6 +182,12 @@ impl Failure {
 
     fn of_body(error: BodyError) -> Self {
         Self::new(error.code(), Retry::No, error.to_string())
+    }
+
+    /// It was over a limit; nothing was done.
+    pub fn over(over: Over) -> Self {
+        let text = format!("Over the limit \"{}\"; nothing was done.", over.name);
+        Self { after_ms: Some(over.after_ms()), ..Self::new("rate_limited", Retry::Later, text) }
     }
 
     /// Why a command was not decided.

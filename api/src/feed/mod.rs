@@ -31,6 +31,8 @@
 //! - `id` must grow; an `id` that does not is answered `malformed`. A frame that is no request at all ends the socket
 //!   with 4000, because there is nothing to answer.
 //! - Times are RFC 3339 texts everywhere, `t1` and `t2` of `time` too; `t0` comes back as it was sent.
+//! - `rate_limited`: nothing was done, the `cid` is free; `after_ms` is when one more is let through. Every refusal counts
+//!   towards the 100 in a minute that end the socket with 4101.
 //! - `err` with `retry: "same"`: keep the `cid`. `retry: "later"`: it was certainly not taken; the same `cid` is fine too.
 
 mod close;
@@ -55,10 +57,11 @@ use engine::{RequestId, SessionId};
 use tokio::time::Instant;
 
 use self::cursor::{Service, Viewer};
+use crate::limits::{RateLimits, Subject, Told};
 use crate::node::Node;
 use crate::rest::App;
 use crate::rest::problem::{Code, Problem};
-use crate::rest::serve::{Peer, client_address};
+use crate::rest::serve::Peer;
 use crate::rest::tokens::{Caller, TokenError};
 
 pub use close::Close;
@@ -186,6 +189,11 @@ impl Feed {
         if !self.origin_allowed(headers) {
             return refuse(Code::Forbidden.problem("Pages of this origin may not connect."));
         }
+        let peer = extensions.get::<Peer>().copied();
+        let address = self.0.app.limited_address(peer, headers);
+        if let Err(over) = self.0.app.limits.take(Subject::Handshakes(address), &mut Told::default()) {
+            return refuse(Problem::over(over));
+        }
         if self.drain_deadline().is_some() || self.node().draining() {
             return refuse(Code::Draining.problem("This node is about to stop; connect again in a second."));
         }
@@ -199,18 +207,8 @@ impl Feed {
         if upgrade.selected_protocol().is_none() {
             return upgrade.on_upgrade(socket::refuse_version);
         }
-        let (feed, source) = (self.clone(), self.source(headers, extensions));
+        let (feed, source) = (self.clone(), self.0.app.source(peer, headers));
         upgrade.on_upgrade(move |socket| socket::serve(feed, socket, source))
-    }
-
-    /// A keyed hash of the client's address, as REST writes it into the log.
-    fn source(&self, headers: &HeaderMap, extensions: &Extensions) -> u64 {
-        let forwarded = headers.get("x-forwarded-for");
-        let address = extensions
-            .get::<Peer>()
-            .map(|peer| client_address(peer.0.ip(), forwarded, &self.0.app.trusted_proxies).to_string());
-        let hash = self.0.app.derive("source address", &[address.unwrap_or_default().as_bytes()]);
-        u64::from_be_bytes(hash[..8].try_into().expect("8 of 32 bytes"))
     }
 
     /// Whether a page of the request's origin may connect: the page that this server itself serves, and those listed.
@@ -251,6 +249,10 @@ impl Feed {
 
     fn limits(&self) -> &Limits {
         &self.0.options.limits
+    }
+
+    fn rates(&self) -> &RateLimits {
+        &self.0.app.limits
     }
 
     fn timings(&self) -> &Timings {

@@ -24,6 +24,8 @@ use super::message::{
 };
 use super::{Feed, HELLO_BYTES_MAX, IN_FLIGHT_MAX, MESSAGE_BYTES_MAX};
 use crate::body::{IdText, TimeText};
+use crate::limits::gcra::Bucket;
+use crate::limits::{MESSAGES, REFUSALS_MAX, REFUSALS_WITHIN, Subject, Told};
 use crate::node::Stamp;
 use crate::rest::tokens::{Caller, TokenError};
 
@@ -69,6 +71,9 @@ struct Connection {
     turn: usize,
     in_flight: usize,
     errors: u32,
+    /// Its messages, and when the first of the refusals for their rate came that are counted, and how many came.
+    messages: Bucket,
+    refused: (Instant, u32),
     /// What is to be written next, in order.
     out: Vec<Utf8Bytes>,
     born: Instant,
@@ -98,6 +103,8 @@ pub(super) async fn serve(feed: Feed, mut socket: WebSocket, source: u64) {
         turn: 0,
         in_flight: 0,
         errors: 0,
+        messages: Bucket::default(),
+        refused: (now, 0),
         out: Vec::new(),
         born: now,
         heartbeat_at: now,
@@ -279,7 +286,9 @@ impl Connection {
             Some(Ok(Message::Close(_))) => return Err(End::Gone),
             Some(Ok(Message::Pong(_) | Message::Ping(_))) => {
                 self.pings_missed = 0;
-                return Ok(());
+                let rates = self.feed.clone();
+                let within = rates.rates().take_from(&mut self.messages, "messages", MESSAGES);
+                return if within.is_ok() { Ok(()) } else { self.count_refusal() };
             }
             Some(Ok(Message::Binary(_))) => return Err(Close::BadFrame("text frames only").into()),
             Some(Ok(Message::Text(text))) => text,
@@ -292,8 +301,13 @@ impl Connection {
             return Err(Close::BadFrame("no request: {\"id\":1,\"op\":\"…\",\"d\":{…}}").into());
         };
         let (re, rx) = (request.id, stamp.at());
+        let rates = self.feed.clone();
+        let within = rates.rates().take_from(&mut self.messages, "messages", MESSAGES).map_err(Failure::over);
         let answered = if self.last_id.is_some_and(|last| re <= last) {
             Err(Failure::malformed("id: must be greater than that of the request before"))
+        } else if let (true, Err(failure)) = (self.greeted, within) {
+            self.last_id = Some(re);
+            Err(failure)
         } else {
             self.last_id = Some(re);
             self.handle(request, stamp).await?
@@ -307,12 +321,25 @@ impl Connection {
                 self.out.push(err(re, &failure, rx, tx));
                 let misunderstood = matches!(failure.code, "malformed" | "unknown_field" | "unknown_op");
                 self.errors += u32::from(misunderstood);
+                if failure.code == "rate_limited" {
+                    self.count_refusal()?;
+                }
                 if self.errors > ERRORS_MAX {
                     return Err(Close::TooManyErrors.into());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Counts a request that was over a rate; who goes on with it is sent away.
+    fn count_refusal(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if now >= self.refused.0 + REFUSALS_WITHIN {
+            self.refused = (now, 0);
+        }
+        self.refused.1 += 1;
+        if self.refused.1 >= REFUSALS_MAX { Err(Close::Rate.into()) } else { Ok(()) }
     }
 
     async fn handle(&mut self, mut request: Request, stamp: Stamp) -> Result<Answered, End> {
@@ -510,6 +537,12 @@ impl Connection {
             key: Some(crate::key::of_lot(caller.organisation, lot, &cid, &action)),
             ..Envelope::default()
         };
+        let told = &mut Told::default();
+        for subject in
+            [Subject::Tender(caller.organisation, lot.tender()), Subject::Bids(caller.organisation, lot)]
+        {
+            self.feed.rates().take(subject, told).map_err(Failure::over)?;
+        }
         self.count_in()?;
         let lane = Arc::clone(&self.lane);
         let command = Command { envelope, action, secret: None };

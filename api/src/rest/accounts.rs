@@ -20,7 +20,9 @@ use super::passwords::TooMany;
 use super::problem::{Code, Problem};
 use super::routes::Op;
 use super::schema::{KindWord, MemberBody, RefreshBody, RegisterBody, RoleWord, TokenBody};
+use super::serve::Peer;
 use super::tokens::{ACCESS_S, REFRESH_MS};
+use crate::limits::{Subject, Told};
 use crate::text;
 
 /// Fewest and most characters of a password.
@@ -84,6 +86,9 @@ async fn token(mut call: Call<'_>) -> Answered {
     let body: TokenBody = call.read()?;
     call.stamp = None;
     let email = body.email.trim().to_lowercase();
+    let address = call.app.limited_address(call.parts.extensions.get::<Peer>().copied(), &call.parts.headers);
+    let told = &mut Told::default();
+    call.app.limits.take(Subject::account(address, &email), told).map_err(Problem::over)?;
     let found = find_user(&call, &email).await?;
     let stored = found.as_ref().map(|user| user.password.clone());
     let right = call.app.passwords.matches(body.password.clone(), stored).await.map_err(too_many)?;

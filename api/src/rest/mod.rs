@@ -29,10 +29,11 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use axum::http::{Method, Response};
 use axum::routing::{MethodFilter, MethodRouter};
-use engine::{Accounts, LogTime, RequestId};
+use engine::{Accounts, LogTime, LotId, RequestId, TenderId};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
+use crate::limits::{self, RateLimits, Subject, Told};
 use crate::node::Node;
 
 use self::call::Call;
@@ -60,6 +61,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Derives what must be the same in a repeat and cannot be guessed.
     pub master: hmac::Key,
+    /// How much anybody may send.
+    pub limits: RateLimits,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<std::net::IpAddr>,
     /// The server is about to stop: what is under way goes on, nothing new should be sent here.
@@ -97,11 +100,21 @@ impl App {
 
     /// A keyed hash of the sender's address, so that the log can be searched for one but not read for all.
     pub fn source(&self, peer: Option<serve::Peer>, headers: &HeaderMap) -> u64 {
-        let forwarded = headers.get("x-forwarded-for");
-        let address = peer.map(|peer| serve::client_address(peer.0.ip(), forwarded, &self.trusted_proxies));
+        let address = self.address(peer, headers);
         let text = address.map_or_else(String::new, |address| address.to_string());
         let hash = self.derive("source address", &[text.as_bytes()]);
         u64::from_be_bytes(hash[..8].try_into().expect("8 of 32 bytes"))
+    }
+
+    /// The sender's address, as far as the proxies that are trusted tell it.
+    pub fn address(&self, peer: Option<serve::Peer>, headers: &HeaderMap) -> Option<std::net::IpAddr> {
+        let forwarded = headers.get("x-forwarded-for");
+        peer.map(|peer| serve::client_address(peer.0.ip(), forwarded, &self.trusted_proxies))
+    }
+
+    /// What stands for the sender's address in limits.
+    pub fn limited_address(&self, peer: Option<serve::Peer>, headers: &HeaderMap) -> u128 {
+        self.address(peer, headers).map_or(0, limits::address)
     }
 
     /// 32 bytes that only this installation can derive from `parts`, under the name `purpose`.
@@ -209,11 +222,13 @@ async fn handle(app: Arc<App>, route: &'static Route, params: RawPathParams, req
     let id = new_request();
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let asked = answer(&app, route, &params, &parts, body, id);
+    let mut told = Told::default();
+    let asked = answer(&app, route, &params, &parts, body, id, &mut told);
     let answered = guarded(asked, route, id).await;
     let mut response = answered.unwrap_or_else(|problem| problem.response(id, &path));
     let with_token = parts.headers.contains_key(AUTHORIZATION) || route.policy != routes::Policy::Open;
     finish(&mut response, &parts.headers, id, with_token);
+    told.write(response.headers_mut());
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     metrics::counter!("rt_http_requests_total", "route" => route.path, "method" => route.verb.word(), "status" => status.to_string())
@@ -298,8 +313,20 @@ async fn answer(
     parts: &axum::http::request::Parts,
     body: Body,
     id: RequestId,
+    told: &mut Told,
 ) -> Result<Response<Body>, Problem> {
+    // Before anything that costs more than being refused.
+    let address = app.limited_address(parts.extensions.get::<serve::Peer>().copied(), &parts.headers);
+    let mut take = |subject| app.limits.take(subject, told).map_err(Problem::over);
+    take(Subject::Address(address))?;
+    if matches!(route.op, Op::Register | Op::Token | Op::Refresh) {
+        take(Subject::SignIns(address))?;
+    }
     let caller = caller(app, route, &parts.headers).await?;
+    if let Some(caller) = &caller {
+        take(Subject::User(caller.user))?;
+        take(Subject::Organisation(caller.organisation))?;
+    }
     match route.policy.cell(Party::of(caller.as_ref())) {
         Cell::Allow => {}
         Cell::SignIn => return Err(sign_in()),
@@ -309,6 +336,12 @@ async fn answer(
     }
     let key = idempotency_key(route, &parts.headers)?;
     let body = read_body(&parts.headers, body).await?;
+    // Read to its end first, so that the connection is good for the next try.
+    if let Some(caller) = &caller {
+        for subject in subjects(route, params, caller).into_iter().flatten() {
+            take(subject)?;
+        }
+    }
     // The last byte has been read: this is when the command was made, whatever happens to it from here on.
     let stamp = (parts.method != Method::GET && parts.method != Method::HEAD).then(|| app.node.stamp());
     if route.body.is_some() {
@@ -330,6 +363,24 @@ async fn answer(
         Op::RuleTemplates => Ok(call.ok(&crate::rest::schema::rule_templates())),
         Op::OpenApi => Ok(openapi::response()),
     }
+}
+
+/// What a command about a tender or lot is counted for, beside its sender.
+fn subjects(route: &Route, params: &RawPathParams, caller: &Caller) -> [Option<Subject>; 2] {
+    if route.verb == Verb::Get {
+        return [None, None];
+    }
+    let id = |name| {
+        let found = params.iter().find(|(key, _)| *key == name);
+        found.and_then(|(_, text)| crate::text::parse_id(text))
+    };
+    let lot = id("lot").map(LotId);
+    let tender = id("tender").map(TenderId).or_else(|| lot.map(LotId::tender));
+    let bids = matches!(route.op, Op::PlaceBid | Op::Accept | Op::SetAutoBid | Op::DropAutoBid);
+    [
+        tender.map(|tender| Subject::Tender(caller.organisation, tender)),
+        lot.filter(|_| bids).map(|lot| Subject::Bids(caller.organisation, lot)),
+    ]
 }
 
 /// What anybody without a token is told where one is needed, whether the thing exists or not.

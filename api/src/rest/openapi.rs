@@ -251,7 +251,7 @@ fn operation_id(op: Op) -> String {
 
 /// All statuses of problems that a route may answer with.
 pub fn problems(route: &Route) -> Vec<u16> {
-    let mut all = vec![400, 405, 413, 500, 503];
+    let mut all = vec![400, 405, 413, 429, 500, 503];
     if route.policy != Policy::Open {
         all.push(401);
     }

@@ -9,6 +9,8 @@ use axum::http::{Response, StatusCode};
 use engine::{Answer, LogTime, MaxNext, Refusal, Refused, Reply, RequestId, RuleError};
 use serde::Serialize;
 
+use crate::limits::Over;
+
 /// Marks an answer that repeats an earlier one.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -61,6 +63,8 @@ codes! {
     UnknownField = 422, "unknown_field", "The request has a field that is not known here";
     /// A change without `If-Match`.
     PreconditionRequired = 428, "precondition_required", "If-Match is required";
+    /// Over a rate; nothing was done.
+    RateLimited = 429, "rate_limited", "Too many requests";
     /// Our fault.
     Internal = 500, "internal", "Something failed on our side";
     /// The rings are full.
@@ -261,6 +265,14 @@ impl Problem {
         let fault = Fault { pointer: pointer.into(), code: self.0.code.to_owned(), detail: detail.into() };
         self.0.errors.push(fault);
         self
+    }
+
+    /// The answer to a request that was over a limit.
+    pub fn over(over: Over) -> Self {
+        let text = format!("Over the limit \"{}\"; nothing was done. Send it again later.", over.name);
+        let mut problem = Code::RateLimited.problem(text);
+        problem.0.retry_after_s = Some(over.after_s());
+        problem
     }
 
     /// The same with the methods that would have been allowed.

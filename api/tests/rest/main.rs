@@ -8,6 +8,7 @@ mod anonymity;
 mod auction;
 mod doors;
 mod formats;
+mod rates;
 mod refusals;
 mod slow;
 mod tenants;

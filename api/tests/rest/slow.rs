@@ -144,7 +144,7 @@ async fn what_is_no_http_is_closed_and_harms_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_has_a_share_of_the_connections() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(|config| config.limits = api::config::Limits::Default).await;
     let mut held = Vec::new();
     for _ in 0..256 {
         held.push(connect(&server).await);
