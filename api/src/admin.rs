@@ -53,6 +53,11 @@ async fn metrics_now(State(app): State<Arc<App>>) -> Response<Body> {
         metrics::counter!("rt_archive_bytes_total").absolute(bytes);
         metrics::counter!("rt_archive_failures_total").absolute(failures);
     }
+    if let Some((entries, since, failures)) = app.node.projection_lag() {
+        metrics::gauge!("rt_projection_lag_entries").set(entries as f64);
+        metrics::gauge!("rt_projection_lag_ms").set(since.as_millis() as f64);
+        metrics::counter!("rt_projection_failures_total").absolute(failures);
+    }
     text(StatusCode::OK, metrics().render())
 }
 

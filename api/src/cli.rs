@@ -109,6 +109,9 @@ pub enum Command {
     /// Look at a snapshot.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Look after the database that the log is projected into.
+    #[command(subcommand)]
+    Sql(SqlCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -181,6 +184,14 @@ pub enum SnapshotCommand {
     },
 }
 
+/// What can be done with the database.
+#[derive(Debug, Subcommand)]
+pub enum SqlCommand {
+    /// Empty the database and fill it again from the log of a stopped node. Goes on where it was stopped when the node is
+    /// started.
+    Rebuild,
+}
+
 /// What can be done with a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -251,6 +262,10 @@ pub struct Options {
     /// with AWS_… variables. Segments are kept until they are there [default: none].
     #[arg(long, env = "RT_ARCHIVE", value_name = "LOCATION", global = true)]
     pub archive: Option<String>,
+    /// Where the log is projected into SQL for searches and reports: sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE (by TLS,
+    /// or with ?socket=PATH), or none; bidding never waits for it [default: sqlite:DATA/projection.sqlite].
+    #[arg(long, env = "RT_DATABASE", value_name = "URL", hide_env_values = true, global = true)]
+    pub database: Option<String>,
     /// Which lines go to standard error: error, warn, info, debug, trace, or a list such as info,api=debug [default:
     /// info]. Text on a terminal, JSON lines otherwise.
     #[arg(long, env = "RT_LOG", value_name = "FILTER", global = true)]
@@ -292,6 +307,7 @@ impl Options {
             &self.segment_bytes,
             &self.snapshot_bytes,
             &self.archive,
+            &self.database,
             &self.log,
         ]
         .map(Option::as_ref)

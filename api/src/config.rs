@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use persistence::sql::Place;
 use persistence::{MasterKey, Seal};
 
 use crate::archive::Location;
@@ -45,6 +46,11 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
     Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
     Setting { key: "archive", default: "none", valid: Location::VALID },
+    Setting {
+        key: "database",
+        default: "sqlite: and a file in the data directory",
+        valid: "sqlite:FILE, mysql://USER:PASSWORD@HOST:PORT/DATABASE, or none",
+    },
     Setting {
         key: "log",
         default: "info",
@@ -113,6 +119,8 @@ pub struct Config {
     pub snapshot_bytes: u64,
     /// Where the log is archived, if it is.
     pub archive: Option<Location>,
+    /// Where the log is projected into SQL, if it is.
+    pub database: Option<Place>,
     /// Which lines are logged.
     pub log: String,
 }
@@ -230,7 +238,13 @@ impl Config {
             let inside = |dir: &Path| dir.starts_with(&data);
             Location::parse(text).filter(|place| !matches!(place, Location::Folder(dir) if inside(dir)))
         })?;
+        let database = values.read("database", |text| match text {
+            "none" => Some(None),
+            "sqlite:" => Some(Some(Place::in_folder(&data))),
+            text => Place::parse(text).ok().map(Some),
+        })?;
         Ok(Self {
+            database: database.unwrap_or_else(|| Some(Place::in_folder(&data))),
             data,
             keys,
             archive,
@@ -275,6 +289,7 @@ impl Config {
             ("shards", self.shards.to_string()),
             ("segment_bytes", self.segment_bytes.to_string()),
             ("snapshot_bytes", self.snapshot_bytes.to_string()),
+            ("database", quoted(&self.database.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))),
             ("log", quoted(&self.log)),
         ];
         let url = self.public_url.iter().map(|url| format!("public_url = {}\n", quoted(url)));

@@ -26,5 +26,6 @@ pub mod render;
 pub mod rest;
 pub mod server;
 pub mod simulate;
+pub mod sql;
 pub mod text;
 pub mod web;

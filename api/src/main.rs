@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
-use api::cli::{AuditCommand, Cli, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand};
+use api::cli::{AuditCommand, Cli, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand, SqlCommand};
 use api::config::{self, Config};
 use api::node::{self, VerifyError};
 use api::server::Server;
 use api::simulate::SimulateError;
-use api::{demo, simulate};
+use api::{demo, simulate, sql};
 use clap::Parser;
 use persistence::peers::{Authority, PEER_FOLDER, PeersError};
 use persistence::{HistoryId, RealDisk, inspect};
@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             certify(issued.map(|()| format!("node {name}: certificate in {}", folder.display())))
         }
         Command::Snapshot(SnapshotCommand::Verify { file }) => verify_snapshot(&config, &file),
+        Command::Sql(SqlCommand::Rebuild) => sql::rebuild(&config),
         Command::Config(ConfigCommand::Check) => {
             print!("{}", config.describe());
             Ok(ExitCode::SUCCESS)

@@ -43,7 +43,7 @@ fn a_wrong_setting_is_named_with_its_value_and_what_would_be_valid() {
     check(&["--limits", "off", "--listen", "0.0.0.0:0"], &[], &["--limits", "off", "--listen", "0.0.0.0:0"]);
     check(&["--config", "/nowhere/rt.toml"], &[], &["/nowhere/rt.toml", "cannot be read"]);
     check(&["--no-such-flag"], &[], &["--no-such-flag"]);
-    check(&["--database", "sqlite:x"], &[], &["--database"]);
+    check(&["--database", "postgres://a/b"], &[], &["--database", "mysql://USER"]);
     std::fs::write(&file, "listen = \"127.0.0.1:0\"\ncolour = \"red\"\n").expect("written");
     check(&["config", "check", "--config", path], &[], &["colour", "valid keys", "admin_listen"]);
     std::fs::write(&file, "shards = \"many\"\n").expect("written");

@@ -387,6 +387,16 @@ impl Lot {
             .map(|(_, record)| record.decision(self.id, &self.rules))
     }
 
+    /// How many of the first decisions others than their own bidder may see.
+    pub fn shown_count(&self) -> u32 {
+        self.live.as_ref().map_or(ALL_SHOWN, |live| live.hidden_from).min(self.history.len())
+    }
+
+    /// The decisions that others than their own bidder may see, from place `from` on, with their places.
+    pub fn decisions_shown(&self, from: u32) -> impl Iterator<Item = (u32, Decision)> + '_ {
+        (from..self.shown_count()).map(|index| (index, self.history.get(index).decision(self.id, &self.rules)))
+    }
+
     /// Every decision about a bid, in order of time, whoever may see it.
     pub fn decisions(&self) -> impl DoubleEndedIterator<Item = Decision> + ExactSizeIterator + '_ {
         self.history.iter().map(|record| record.decision(self.id, &self.rules))

@@ -48,6 +48,7 @@ pub mod inspect;
 mod keys;
 mod leaf;
 mod log;
+mod log_reader;
 mod log_thread;
 pub mod merkle;
 mod meta;
@@ -63,6 +64,7 @@ mod sealer;
 mod sealing_tests;
 mod segment;
 mod snapshot;
+pub mod sql;
 mod terms;
 
 pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
@@ -79,6 +81,7 @@ pub use leaf::{
     read_public_part, salted_digest, secret_digest,
 };
 pub use log::{AppendError, Log, Options, Recovered};
+pub use log_reader::{LogNow, LogReader};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
 pub use replicator::{Lead, Message, NotLeader, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote};
 pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};

@@ -21,6 +21,7 @@ use crate::format::{
     record_len, seal_record, u32_at,
 };
 use crate::keys::{MasterKey, Random, system_random};
+use crate::log_reader::LogReader;
 use crate::raft::ShardLog;
 use crate::scan::{Cut, Entries, RecoveredEntry, Scan, SegmentFile, SkipMark, scan, seal_into};
 use crate::segment::{END_MARK, Identity, Last, MakeError, Opening, Prepared, SegmentMaker};
@@ -110,6 +111,18 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// Reads the same log later, beside the node that writes it.
+    pub fn reader(&self) -> LogReader {
+        let shards = self.last.len() as u16;
+        LogReader {
+            disk: Arc::clone(&self.disk),
+            dir: self.snapshots.dir().with_file_name("log"),
+            identity: Identity { cluster: self.cluster, history: self.history, shards },
+            sealer: self.sealer.clone(),
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
     /// The entries after the snapshot, in log order. To be read before anything is truncated.
     pub fn entries(&self) -> Entries {
         let start = || vec![0; self.last.len()];

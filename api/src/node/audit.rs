@@ -14,6 +14,7 @@ use persistence::{AuditError, AuditPart, AuditReader, AuditShard, ChainPlace, Ch
 
 use super::clock::LeaderClock;
 use super::core::Sleeper;
+use super::projector::Following;
 use super::view::{Behind, tender_shard};
 use crate::feed::Hub;
 
@@ -61,17 +62,28 @@ pub struct Copied {
 pub struct Followers {
     queue: Sender<Followed>,
     audit: Arc<Audit>,
+    projector: Option<Sender<Following>>,
 }
 
 impl Followers {
     /// The queue of `audit`, and its other end.
     pub fn new(audit: Arc<Audit>, room: usize) -> (Self, Receiver<Followed>) {
         let (queue, followed) = bounded(room);
-        (Self { queue, audit }, followed)
+        (Self { queue, audit, projector: None }, followed)
+    }
+
+    /// Hands entries to a projector too, as far as it has room.
+    #[must_use]
+    pub fn projecting(self, projector: Option<Sender<Following>>) -> Self {
+        Self { projector, ..self }
     }
 
     /// Queues an entry; waits when the audit is far behind.
     pub fn entry(&self, shard: u16, entry: Arc<Entry>, closed: bool) {
+        if let Some(projector) = &self.projector {
+            // What does not fit is read from the log.
+            let _full = projector.try_send((shard, Arc::clone(&entry)));
+        }
         // Nobody is there any more only when the process stops.
         let _gone: Result<(), SendError<_>> = self.queue.send(Followed::Entry { shard, entry, closed });
         if closed || self.queue.len() * 2 > self.queue.capacity().unwrap_or(usize::MAX) {

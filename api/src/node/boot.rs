@@ -20,6 +20,7 @@ use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
 use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::projector::Projector;
 use super::sequencer::{Submission, system_command};
 use super::snapshots::{self, Snapshotter};
 use super::stamp::Stamps;
@@ -95,7 +96,17 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let epoch = recovered.history.to_string();
     let audit = Audit::new(audits, signer, epoch.clone(), Arc::clone(&shared.clock), hub.clone());
     let audit = audit.map_err(BootError::Audit)?;
+    let (projector, projecting, to_projector) = match &options.database {
+        None => (None, None, None),
+        Some(place) => {
+            let shared = Arc::clone(&shared);
+            let applied = move || shared.applied.iter().map(|index| index.load(Ordering::Acquire)).collect();
+            let (thread, held, queue) = Projector::new(place.clone(), recovered.reader(), epoch.clone(), applied);
+            (Some(thread), Some(held), Some(queue))
+        }
+    };
     let (followers, followed) = Followers::new(Arc::clone(&audit), VIEW_QUEUE);
+    let followers = followers.projecting(to_projector);
     let (ring, submissions) = bounded(RING);
     let (to_view, committed) = bounded(VIEW_QUEUE);
     let shipper = options.archive.as_ref().map(|store| {
@@ -171,7 +182,12 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         let thread = spawn("archive", move || archiver.run(&stopped))?;
         Ok::<_, BootError>(Archive { status, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) })
     });
+    let mut threads = threads;
+    if let Some(projector) = projector {
+        threads.push(spawn_apart("projector", move || projector.run())?);
+    }
     let inner = Inner {
+        projecting,
         archive: archive.transpose()?,
         ring,
         shared,
@@ -274,6 +290,16 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Join
     let guarded = move || {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             stop_process(&format!("the thread {name} panicked"));
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(BootError::Thread)
+}
+
+/// A thread whose panic is told and harms nobody.
+fn spawn_apart(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            tracing::error!("The thread {name} panicked: it does nothing until the next start");
         }
     };
     std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(BootError::Thread)

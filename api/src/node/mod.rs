@@ -8,6 +8,7 @@ mod boot;
 mod clock;
 mod core;
 mod machine;
+pub mod projector;
 mod sequencer;
 mod snapshots;
 mod stamp;
@@ -59,6 +60,8 @@ pub struct NodeOptions {
     pub node: u16,
     /// Where the log is archived, if it is.
     pub archive: Option<Arc<dyn Store>>,
+    /// Where the log is projected into SQL, if it is.
+    pub database: Option<persistence::sql::Place>,
     /// What is sealed of what is written.
     pub seal: Seal,
     /// The master key, when the keys folder is not to hold it.
@@ -80,6 +83,7 @@ impl NodeOptions {
             node: 1,
             seal: Seal::Secrets,
             archive: None,
+            database: None,
             master: None,
             verifier: None,
         }
@@ -117,6 +121,7 @@ struct Inner {
     stop_snapshots: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     archive: Option<Archive>,
+    projecting: Option<projector::Projecting>,
 }
 
 /// The thread that archives.
@@ -311,6 +316,9 @@ impl Node {
         self.drain();
         // The snapshot thread holds on to the log thread, which the core waits for.
         self.inner.stop_snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(projecting) = &self.inner.projecting {
+            projecting.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         // A full ring empties; the core is still there to do so.
         let _ended = self.inner.ring.send(Submission::Stop);
         self.inner.shared.core.wake();
@@ -335,6 +343,16 @@ impl Node {
         let archive = self.inner.archive.as_ref()?;
         let entries = self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).sum();
         Some((archive.status.lag(entries), archive.status.counts()))
+    }
+
+    /// How many answered entries the projection does not hold yet, for how long some have been missing, and how often
+    /// its database refused; none when nothing is projected.
+    pub fn projection_lag(&self) -> Option<(u64, std::time::Duration, u64)> {
+        let projected = &self.inner.projecting.as_ref()?.projected;
+        let applied: Vec<u64> =
+            self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).collect();
+        let (entries, since) = projected.lag(&applied);
+        Some((entries, since, projected.failures()))
     }
 
     fn shard_of(&self, action: &Action) -> u16 {

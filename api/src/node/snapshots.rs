@@ -346,6 +346,14 @@ pub fn restore(
     })
 }
 
+/// The machines of all shards as of a snapshot, without their audits.
+///
+/// # Errors
+/// A text that names what can't be read.
+pub fn machines(snapshot: &SnapshotReader) -> Result<Vec<Machine>, String> {
+    side_by_side(snapshot, |number, parts| machine_of(number, parts.accounts, parts.engine))
+}
+
 /// What `load` makes of the parts of each shard, in order of their numbers. Shards are read and loaded side by side, by
 /// as many threads as the disk allows.
 fn side_by_side<T: Send>(
