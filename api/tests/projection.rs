@@ -188,9 +188,10 @@ fn file(dir: &Path, name: &str) -> Place {
     Place::Sqlite(dir.join(name))
 }
 
-/// The databases the tests run against: SQLite always, MySQL where there is a server.
+/// The databases the tests run against: SQLite always, and an empty MySQL database where `RT_TEST_MYSQL` names one.
 fn places(dir: &Path, name: &str) -> Vec<Place> {
-    vec![file(dir, &format!("{name}.sqlite"))]
+    let server = std::env::var("RT_TEST_MYSQL").ok().map(|url| Place::parse(&url).expect("a URL of MySQL"));
+    [file(dir, &format!("{name}.sqlite"))].into_iter().chain(server).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,6 +223,9 @@ async fn whatever_breaks_the_tables_are_the_fold_of_the_log() {
             let found = project(&place, log, step, |number| (number % 3 == 1).then_some(point)).await;
             assert_eq!(found, fold, "{place}, {point:?}");
         }
+        let mut store = Store::open(&place).await.expect("open");
+        println!("{place}: version {}", store.version().await.expect("a version"));
+        store.empty().await.expect("emptied");
     }
 }
 
