@@ -254,7 +254,7 @@ impl SimDisk {
     }
 
     /// A process has read and checked the files for which `may` holds: what the device holds of them is what counts
-    /// from now on.
+    /// from now on. Not where a warm cache hid the device from it: that is still to be found.
     pub fn accept(&self, may: impl Fn(&Path) -> bool) {
         let mut state = self.state();
         let state = &mut *state;
@@ -263,6 +263,11 @@ impl SimDisk {
             for (sector, bytes) in std::mem::take(&mut inode.overlay) {
                 let place = range(sector, inode.image.len());
                 let len = place.len().min(bytes.len());
+                let read = inode.cache.get(place.start..place.start + len);
+                if read.is_none_or(|read| *read != bytes[..len]) {
+                    inode.overlay.insert(sector, bytes);
+                    continue;
+                }
                 inode.image[place.start..place.start + len].copy_from_slice(&bytes[..len]);
             }
         }

@@ -352,15 +352,17 @@ impl Judge {
         let record = &self.sent[&request];
         let Some(key) = record.command.envelope.key else { return };
         let expected = self.outcomes.get(&(record.shard, key.scoped));
+        let drawn = draws_numbers(&self.shards[usize::from(record.shard)].replica, &record.command);
         let told = match recall {
-            Some(Recall::Reply(reply)) => Some(unnumbered(Reply { replayed: false, ..reply })),
+            Some(Recall::Reply(reply)) => Some(comparable(Reply { replayed: false, ..reply }, drawn)),
             Some(Recall::Reused) => {
                 assert!(expected.is_some_and(|(body, _)| *body != key.body), "D6: a key is told to be used again");
                 return;
             }
             None => None,
         };
-        let expected = expected.filter(|(body, _)| *body == key.body).map(|(_, reply)| reply.clone());
+        let expected = expected.filter(|(body, _)| *body == key.body);
+        let expected = expected.map(|(_, reply)| comparable(reply.clone(), drawn));
         assert_eq!(told, expected, "D6: what is told (left) about the key of request {request}");
     }
 
@@ -516,13 +518,14 @@ impl Judge {
             }
             self.replies.insert(request, reply.clone());
             let Some(Key { scoped, body }) = command.envelope.key else { continue };
+            let drawn = draws_numbers(&self.shards[usize::from(number)].replica, command);
             if reply.replayed {
                 let (first_body, first) = self.outcomes.get(&(number, scoped)).expect("D6: a first outcome");
                 assert_eq!(*first_body, body, "D6: another body under the key is told");
                 let expected = Reply { replayed: true, ..first.clone() };
                 assert_eq!(
-                    unnumbered(reply.clone()),
-                    expected,
+                    comparable(reply.clone(), drawn),
+                    comparable(expected, drawn),
                     "D6: the outcome (left) under the key of request {request}"
                 );
                 if self.sent.get(&first.request.0).is_some_and(|first| first.process < self.process) {
@@ -532,7 +535,7 @@ impl Judge {
                 && !reply.answer.is_refused_as("tender_not_found")
                 && !reply.answer.is_refused_as("lot_not_found")
             {
-                self.outcomes.insert((number, scoped), (body, unnumbered(reply.clone())));
+                self.outcomes.insert((number, scoped), (body, reply.clone()));
             }
         }
     }
@@ -560,9 +563,19 @@ impl Default for Judge {
     }
 }
 
-/// An answer without its bidder's number: in a tender that is anonymous to its buyer numbers are drawn at the opening,
-/// and an answer of before that is told again with the number that was drawn. (The twin compares numbers.)
-fn unnumbered(mut reply: Reply) -> Reply {
+/// Whether the tender of a command is, or was when it was created, anonymous to its buyer.
+fn draws_numbers(replica: &Machine, command: &Command) -> bool {
+    let (Machine::Tenders(engine), Some(tender)) = (replica, command.action.tender()) else { return false };
+    let tender = engine.tender(tender);
+    tender.is_some_and(|tender| tender.spec().anonymous_to_buyer || tender.created_spec().anonymous_to_buyer)
+}
+
+/// An answer as it can be compared with a later one to the same command. Where numbers are `drawn` at the opening, one
+/// of before is told again with the number that was drawn, so it is left out. (The twin compares numbers.)
+fn comparable(mut reply: Reply, drawn: bool) -> Reply {
+    if !drawn {
+        return reply;
+    }
     match &mut reply.answer {
         Answer::Bid(bid) => bid.bidder = BidderNumber::NONE,
         Answer::Voided(void) => void.bidder = BidderNumber::NONE,

@@ -247,6 +247,8 @@ pub struct Found {
     pub last: Vec<u64>,
     /// Index of each shard in the snapshot that was used.
     pub snapshot: Option<Vec<u64>>,
+    /// Its number.
+    pub snapshot_number: Option<u64>,
     /// Commands that are passed by.
     pub skips: Vec<SkipMark>,
     /// Commands that panicked in this replay.
@@ -304,6 +306,7 @@ impl Node {
             entries,
             last: recovered.last.iter().map(|last| last.index).collect(),
             snapshot: recovered.snapshot.as_ref().map(persistence::SnapshotReader::indices),
+            snapshot_number: recovered.snapshot.as_ref().map(persistence::SnapshotReader::number),
             skips: recovered.skips.clone(),
             poisoned: poisoned.clone(),
             cuts: recovered.cuts.clone(),

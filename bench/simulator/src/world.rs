@@ -94,6 +94,8 @@ pub struct World {
     must_start: bool,
     /// The disk before the first start that has not succeeded since; in worlds without an atlas.
     before_start: Option<Image>,
+    /// The newest snapshot, if it was damaged and no start has passed it by since.
+    damaged_snapshot: Option<u64>,
     ended_silently: bool,
     inline: u64,
     handed_over: u64,
@@ -151,6 +153,7 @@ impl World {
             healing: false,
             must_start: true,
             before_start: None,
+            damaged_snapshot: None,
             ended_silently: false,
             inline: 0,
             handed_over: 0,
@@ -650,6 +653,11 @@ impl World {
     fn started(&mut self, node: Node, found: &crate::node::Found) {
         self.must_start = false;
         self.before_start = None;
+        // A warm cache may still hide the damage: then the damaged one is used, and passed by at a later start.
+        if self.damaged_snapshot.is_some() && found.snapshot_number < self.damaged_snapshot {
+            self.damaged_snapshot = None;
+            self.judge.marks.hit(Mark::SnapshotPassedBy);
+        }
         let known = self.judge.known();
         if let Err(loss) = self.judge.recovered(found) {
             // Only what the disk itself threw away behind the last sound flush may be missing, and only where it may.

@@ -46,10 +46,12 @@ fn twin_number(drawn: &Drawn, tender: u64, number: BidderNumber) -> u16 {
     known.copied().unwrap_or(number.0)
 }
 
-/// The twin's numbers of a tender's bidders, in order of the engine's: ids come in order of admission.
+/// The twin's numbers of a tender's bidders, in order of the engine's. Ids tell nothing here: whoever asked first may be
+/// admitted last.
 fn twin_numbers(tender: &Tender) -> Vec<u16> {
-    let before = |id: RequestId| tender.bidders().iter().filter(|other| other.id <= id).count() as u16;
-    tender.bidders().iter().map(|bidder| before(bidder.id)).collect()
+    let admitted: Vec<RequestId> = tender.bidders_by_admission().iter().map(|bidder| bidder.id).collect();
+    let place = |id: RequestId| admitted.iter().position(|other| *other == id).expect("a bidder was admitted");
+    tender.bidders().iter().map(|bidder| place(bidder.id) as u16 + 1).collect()
 }
 
 #[derive(Default)]

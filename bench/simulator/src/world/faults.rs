@@ -8,6 +8,11 @@ use crate::chance::stream;
 use crate::marks::Mark;
 use crate::node::MS;
 
+/// The number of a snapshot's file.
+fn number_of(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()
+}
+
 impl World {
     pub(super) fn turn_clock(&mut self) {
         let mut clock = stream(self.plan.seed ^ self.number, "clock");
@@ -75,7 +80,7 @@ impl World {
         }
         let newest = snapshots.pop().expect("two at least");
         if self.disk.corrupt(|path| path == newest).is_some() {
-            self.judge.marks.hit(Mark::SnapshotPassedBy);
+            self.damaged_snapshot = number_of(&newest);
         }
     }
 }
