@@ -26,6 +26,7 @@ pub mod machine;
 pub mod plot;
 #[cfg(feature = "load")]
 pub mod redis;
+#[cfg(feature = "load")]
 pub mod replication;
 #[cfg(feature = "load")]
 pub mod restart;

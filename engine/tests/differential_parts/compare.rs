@@ -38,29 +38,31 @@ pub const INVALID: [&str; 16] = [
     "staggered_rounds",
 ];
 
-type Drawn = BTreeMap<u64, Vec<u16>>;
+/// By tender the ids of its bidders, in order of the engine's numbers.
+type Drawn = BTreeMap<u64, Vec<RequestId>>;
 
-/// The twin's number of a bidder that has this number in the engine.
-fn twin_number(drawn: &Drawn, tender: u64, number: BidderNumber) -> u16 {
-    let known = drawn.get(&tender).and_then(|numbers| numbers.get(usize::from(number.0).checked_sub(1)?));
-    known.copied().unwrap_or(number.0)
+/// The twin's number of a bidder that has this number in the engine. Only the twin tells: whoever asked first may be
+/// admitted last, and several in one millisecond.
+fn twin_number(drawn: &Drawn, twin: &Twin, tender: u64, number: BidderNumber) -> u16 {
+    let id = drawn.get(&tender).and_then(|ids| ids.get(usize::from(number.0).checked_sub(1)?));
+    let tender = twin.tenders.iter().find(|other| other.id == tender);
+    let known = id.zip(tender).map(|(id, tender)| admitted(tender, *id));
+    known.unwrap_or(number.0)
 }
 
-/// The twin's numbers of a tender's bidders, in order of the engine's. Ids tell nothing here: whoever asked first may be
-/// admitted last.
-fn twin_numbers(tender: &Tender) -> Vec<u16> {
-    let admitted: Vec<RequestId> = tender.bidders_by_admission().iter().map(|bidder| bidder.id).collect();
-    let place = |id: RequestId| admitted.iter().position(|other| *other == id).expect("a bidder was admitted");
-    tender.bidders().iter().map(|bidder| place(bidder.id) as u16 + 1).collect()
+/// The twin's number of a bidder.
+fn admitted(tender: &crate::twin::Tender, id: RequestId) -> u16 {
+    let place = tender.bidders.iter().position(|bidder| RequestId(bidder.id.into()) == id);
+    place.expect("a bidder was admitted") as u16 + 1
 }
 
 #[derive(Default)]
 pub struct Comparison {
     /// The answers, each with the numbers as they were drawn then.
     replies: Vec<(Reply, Drawn)>,
-    /// By tender the twin's number of a bidder, in order of the engine's numbers; the twin goes by admission.
     drawn: Drawn,
-    steps: Vec<Happened>,
+    /// The steps, each with its tender, the scale of its prices, and the numbers as they were drawn then.
+    steps: Vec<(u64, u8, Made, Drawn)>,
     /// Looks at every step by itself.
     watch: Watch,
     /// What everybody may see of a lot, as of its last step.
@@ -444,7 +446,7 @@ impl Comparison {
         assert_eq!(replies.len(), batch.len(), "one answer each to {batch:?}");
         for ((sent, (said, repeated)), (reply, drawn)) in batch.iter().zip(told).zip(&replies) {
             let bids = matches!(sent.ask, Ask::Bid { .. } | Ask::Accept { .. } | Ask::Limit { .. });
-            let twin_of = |number: BidderNumber| twin_number(drawn, subject(&sent.ask), number);
+            let twin_of = |number: BidderNumber| twin_number(drawn, twin, subject(&sent.ask), number);
             assert_eq!(
                 said_by(reply, said, bids, &twin_of),
                 *said,
@@ -468,7 +470,14 @@ impl Comparison {
                 );
             }
         }
-        let steps = std::mem::take(&mut self.steps);
+        let steps: Vec<Happened> = std::mem::take(&mut self.steps)
+            .into_iter()
+            .map(|(tender, scale, step, drawn)| {
+                let twin_of = |number: BidderNumber| twin_number(&drawn, twin, tender, number);
+                let events = step.events.iter().map(|event| seen(event, scale, &twin_of)).collect();
+                Happened { tender, lot: step.lot.number(), seq: step.seq, at: step.at.0, events }
+            })
+            .collect();
         let happened = std::mem::take(&mut twin.happened);
         for event in happened.iter().flat_map(|step| &step.events) {
             let word = match event {
@@ -505,7 +514,15 @@ impl Comparison {
             assert_eq!(theirs.bidders().len(), tender.bidders.len(), "bidders of tender {id}");
             assert_eq!(theirs.shows_names(), tender.opened && !tender.hides_names(), "who is who in tender {id}");
             assert_eq!(theirs.is_numbered(), tender.opened || !tender.plan.anonymous, "numbers of tender {id}");
-            for (bidder, their_bidder) in tender.bidders.iter().zip(theirs.bidders_by_admission()) {
+            let mut bidders: Vec<_> = tender.bidders.iter().collect();
+            let mut their_bidders = theirs.bidders_by_admission();
+            assert!(their_bidders.is_sorted_by_key(|bidder| bidder.admitted_at), "in order of admission");
+            if tender.plan.anonymous {
+                // Whose numbers are drawn have no order within a millisecond.
+                bidders.sort_by_key(|bidder| bidder.id);
+                their_bidders.sort_by_key(|bidder| bidder.id);
+            }
+            for (bidder, their_bidder) in bidders.into_iter().zip(their_bidders) {
                 assert_eq!(their_bidder.id, RequestId(bidder.id.into()), "the id of a bidder of tender {id}");
                 assert_eq!(their_bidder.organisation, organisation(bidder.org), "whose bidder it is");
                 assert_eq!(their_bidder.status.word(), bidder.status, "status of {} in tender {id}", bidder.org);
@@ -521,8 +538,7 @@ impl Comparison {
 fn compare_lot(tender: &crate::twin::Tender, lot: &crate::twin::Lot, theirs: &Tender, their_lot: &engine::Lot) {
     let name = format!("lot {} of tender {}", lot.number, tender.id);
     let scale = their_lot.rules().price_scale;
-    let numbers = twin_numbers(theirs);
-    let twin_of = |number: BidderNumber| numbers[number.index()];
+    let twin_of = |number: BidderNumber| admitted(tender, theirs.bidders()[number.index()].id);
     assert_eq!(u32::from(scale), lot.plan.scale, "the scale of {name}");
     assert_eq!(their_lot.stage.word(), lot.stage, "the stage of {name}");
     assert_eq!(their_lot.seq, lot.seq, "the seq of {name}");
@@ -699,12 +715,13 @@ impl Sink for Comparison {
         self.watch.step(tender, lot, step);
         let number = self.numbers[&tender.id.0];
         let scale = lot.rules().price_scale;
+        let mut drawn = Drawn::new();
         if tender.spec().anonymous_to_buyer {
-            self.drawn.insert(number, twin_numbers(tender));
+            let ids: Vec<RequestId> = tender.bidders().iter().map(|bidder| bidder.id).collect();
+            self.drawn.insert(number, ids.clone());
+            drawn.insert(number, ids);
         }
-        let twin_of = |bidder: BidderNumber| twin_number(&self.drawn, number, bidder);
-        let events = step.events.iter().map(|event| seen(event, scale, &twin_of)).collect();
-        self.steps.push(Happened { tender: number, lot: lot.number, seq: step.seq, at: step.at.0, events });
+        self.steps.push((number, scale, step.clone(), drawn));
         let new = Public::of(lot);
         if let Some(old) = self.public.insert((number, lot.number), new.clone()) {
             old.check(&new, step.changed);
