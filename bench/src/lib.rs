@@ -33,6 +33,8 @@ pub mod restart;
 #[cfg(feature = "load")]
 pub mod server;
 #[cfg(feature = "load")]
+pub mod servers;
+#[cfg(feature = "load")]
 pub mod socket;
 #[cfg(feature = "load")]
 pub mod std_maps;

@@ -4,8 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ use okaywal::{LogVoid, WriteAheadLog};
 use persistence::{Batch, Log, Options, RealDisk, Sealer};
 use redb::{Durability, TableDefinition};
 
+use crate::floor::RawLog;
 use crate::log_append::Bids;
+use crate::servers::mysql::{Connection, Mysql, Program};
 use crate::workload::Workload;
 
 /// Writers of the second row.
@@ -64,6 +66,49 @@ impl Store for Okaywal {
         entry.write_chunk(bytes)?;
         entry.commit()?;
         Ok(())
+    }
+}
+
+/// A database server that takes a bid when it beats the best: one statement, one transaction, flushed when it commits. Each
+/// writer has a connection and a lot of its own, so that none waits for another's row.
+struct Sql {
+    free: Mutex<Vec<(Connection, usize, u64)>>,
+    _server: Mysql,
+}
+
+impl Sql {
+    fn start(program: &Program, folder: &Path) -> Result<Self> {
+        let server = Mysql::start(program, folder)?;
+        let mut first = server.connect()?;
+        first.execute("CREATE DATABASE bench")?;
+        first.execute(
+            "CREATE TABLE bench.lots (id INT PRIMARY KEY, price BIGINT NOT NULL, bid CHAR(64) NOT NULL) ENGINE=InnoDB",
+        )?;
+        let mut free = Vec::new();
+        for lot in 0..WRITERS {
+            first.execute(&format!("INSERT INTO bench.lots VALUES ({lot}, 1000000000000, '')"))?;
+            free.push((server.connect()?, lot, 1_000_000_000_000));
+        }
+        Ok(Self { free: Mutex::new(free), _server: server })
+    }
+
+    fn place(connection: &mut Connection, lot: usize, price: u64) -> Result<()> {
+        let changed = connection.execute(&format!(
+            "UPDATE bench.lots SET price = {price}, bid = '01925f7c-89ab-7cde-8f01-23456789abcd:cid-{price}' \
+             WHERE id = {lot} AND price > {price}"
+        ))?;
+        anyhow::ensure!(changed == 1, "a bid was not taken");
+        Ok(())
+    }
+}
+
+impl Store for Sql {
+    fn append(&self, _: u64, _: &[u8]) -> Result<()> {
+        let lock = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut connection, lot, price) = lock().pop().context("there are as many connections as writers")?;
+        let taken = Self::place(&mut connection, lot, price - 1);
+        lock().push((connection, lot, price - 1));
+        taken
     }
 }
 
@@ -136,8 +181,21 @@ pub struct Many {
     pub per_s: f64,
 }
 
-/// Measures `rounds` rounds of `time` on every side, in turns; ours first.
-pub fn many_at_once(folder: &Path, rounds: usize, time: Duration) -> Result<Vec<Many>> {
+/// Row 3: every side, and how often ours flushed beside a bare write and flush.
+pub struct GroupCommit {
+    /// What each side got through; ours first.
+    pub sides: Vec<Many>,
+    /// Flushes a second of ours.
+    pub flushes_per_s: f64,
+    /// A bare thread's flushes a second, of as many bytes as ours wrote with each.
+    pub raw_per_s: f64,
+    /// Name and version of the database server; none where there is none.
+    pub server: Option<String>,
+}
+
+/// Measures `rounds` rounds of `time` on every side, in turns, a bare write and flush at the end of each round. `mysql` is
+/// measured as well when there is one.
+pub fn many_at_once(folder: &Path, rounds: usize, time: Duration, mysql: Option<&Program>) -> Result<GroupCommit> {
     let options = Options::new(folder.join("data"), folder.join("keys"));
     let (log, recovered) = Log::open(Arc::new(RealDisk), options)?;
     let record = {
@@ -145,8 +203,15 @@ pub fn many_at_once(folder: &Path, rounds: usize, time: Duration) -> Result<Vec<
         Bids::new().next(&mut batch, &recovered.sealer)?;
         vec![0x5A; batch.bytes_len()]
     };
-    let stores = stores(folder)?;
+    let mut stores = stores(folder)?;
+    if let Some(program) = mysql {
+        let place = folder.join("mysql");
+        fs::create_dir(&place)?;
+        stores.push(("MySQL, UPDATE … WHERE price >", Box::new(Sql::start(program, &place)?)));
+    }
     let group = Group::start(log, recovered.sealer);
+    let mut raw = RawLog::create(&folder.join("raw"))?;
+    let (mut raw_flushes, mut raw_time) = (0u64, Duration::ZERO);
     let numbers = AtomicU64::new(0);
     let mut sides = vec![("log, group commit", 0, Duration::ZERO)];
     sides.extend(stores.iter().map(|(name, _)| (*name, 0, Duration::ZERO)));
@@ -160,11 +225,23 @@ pub fn many_at_once(folder: &Path, rounds: usize, time: Duration) -> Result<Vec<
             sides[side].1 += done;
             sides[side].2 += took;
         }
+        let flushes = group.flushes.load(Ordering::Relaxed).max(1);
+        let bytes = vec![0x5A; (group.bytes.load(Ordering::Relaxed) / flushes) as usize];
+        let started = Instant::now();
+        while started.elapsed() < time {
+            raw.append(&bytes)?;
+            raw_flushes += 1;
+        }
+        raw_time += started.elapsed();
     }
-    Ok(sides
-        .into_iter()
-        .map(|(name, done, took)| Many { name, per_s: done as f64 / took.as_secs_f64() })
-        .collect())
+    let flushes_per_s = group.flushes.load(Ordering::Relaxed) as f64 / sides[0].2.as_secs_f64();
+    let side = |(name, done, took): (_, u64, Duration)| Many { name, per_s: done as f64 / took.as_secs_f64() };
+    Ok(GroupCommit {
+        sides: sides.into_iter().map(side).collect(),
+        flushes_per_s,
+        raw_per_s: raw_flushes as f64 / raw_time.as_secs_f64(),
+        server: mysql.map(|program| program.version().to_owned()),
+    })
 }
 
 /// Lets all writers append for `time`; how many appends were answered, and how long it took.
@@ -192,17 +269,23 @@ fn drive(time: Duration, append: impl Fn() -> Result<()> + Sync) -> Result<(u64,
 }
 
 /// The log as the program drives it: whoever comes while a flush runs goes with the next one.
-struct Group(Sender<Sender<()>>);
+struct Group {
+    ask: Sender<Sender<()>>,
+    flushes: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
+}
 
 impl Group {
     fn start(log: Log, sealer: Sealer) -> Self {
         let (ask, asked) = unbounded();
-        thread::spawn(move || Self::run(log, &sealer, &asked));
-        Self(ask)
+        let this = Self { ask, flushes: Arc::default(), bytes: Arc::default() };
+        let counts = [Arc::clone(&this.flushes), Arc::clone(&this.bytes)];
+        thread::spawn(move || Self::run(log, &sealer, &asked, &counts));
+        this
     }
 
     fn writer(&self) -> impl Fn() -> Result<()> + Sync {
-        let ask = self.0.clone();
+        let ask = self.ask.clone();
         move || {
             thread_local! { static TOLD: (Sender<()>, Receiver<()>) = bounded(1); }
             TOLD.with(|(tell, told)| {
@@ -212,7 +295,7 @@ impl Group {
         }
     }
 
-    fn run(mut log: Log, sealer: &Sealer, asked: &Receiver<Sender<()>>) {
+    fn run(mut log: Log, sealer: &Sealer, asked: &Receiver<Sender<()>>, counts: &[Arc<AtomicU64>; 2]) {
         let mut workload = Workload::new(10).0;
         let (mut spare, mut waiting, mut batch, mut index) = (Vec::new(), Vec::new(), Batch::new(), 0);
         while let Ok(first) = asked.recv() {
@@ -224,10 +307,14 @@ impl Group {
             index += 1;
             let entry = Entry { index, commands: spare.split_off(spare.len() - waiting.len()) };
             batch.clear();
-            let durable = batch.push_entry(1, 1, &entry, sealer).is_ok() && log.append(&mut batch).is_ok();
+            let pushed = batch.push_entry(1, 1, &entry, sealer).is_ok();
+            let bytes = batch.bytes_len() as u64;
+            let durable = pushed && log.append(&mut batch).is_ok();
             if !durable {
                 return; // Writers learn it from the closed channel.
             }
+            counts[0].fetch_add(1, Ordering::Relaxed);
+            counts[1].fetch_add(bytes, Ordering::Relaxed);
             for waiting in waiting.drain(..) {
                 // A round may have ended and its writers with it.
                 waiting.send(()).ok();

@@ -8,6 +8,7 @@ use bench::formats::{FormatLoad, Kind};
 use bench::log_append;
 use bench::redis::Redis;
 use bench::replication;
+use bench::servers::mysql::{Mysql, Program};
 use bench::std_maps::{PeerSink, StdMaps};
 use bench::stores;
 use bench::workload::{BATCH, Workload};
@@ -189,7 +190,10 @@ fn embedded_stores_take_what_the_log_takes() {
     let one = stores::one_at_a_time(&sub("one"), 10).expect("measured");
     assert!(one.0.len() == 4 && one.0.iter().all(|(_, histogram)| histogram.len() == 10));
     assert_eq!(one.ratios().len(), 3);
-    let many = stores::many_at_once(&sub("many"), 1, std::time::Duration::from_millis(50)).expect("measured");
+    let many =
+        stores::many_at_once(&sub("many"), 1, std::time::Duration::from_millis(50), None).expect("measured");
+    assert!(many.flushes_per_s > 0.0 && many.raw_per_s > 0.0);
+    let many = many.sides;
     assert!(many.len() == 4 && many.iter().all(|side| side.per_s > 0.0));
 }
 
@@ -208,4 +212,27 @@ fn redis_takes_bids_that_beat_the_best() {
     let time = std::time::Duration::from_millis(50);
     let (taken, _, latency) = runtime.block_on(redis.closed(4, time)).expect("measured");
     assert!(taken >= 4 && latency.len() == taken);
+}
+
+#[test]
+fn mysql_takes_bids_that_beat_the_best() {
+    let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/mysql");
+    let Some(program) = Program::find(&cache) else {
+        println!("skipped: mysql (nothing could be fetched, and MariaDB is not installed)");
+        return;
+    };
+    println!("{}", program.version());
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Mysql::start(&program, folder.path()).expect("started");
+    let mut connection = server.connect().expect("connected");
+    for statement in ["CREATE DATABASE t", "CREATE TABLE t.lots (id INT PRIMARY KEY, price BIGINT)"] {
+        connection.execute(statement).expect("taken");
+    }
+    assert_eq!(connection.execute("INSERT INTO t.lots VALUES (1, 100)").expect("taken"), 1);
+    let mut bid = |price: u64| {
+        let sql = format!("UPDATE t.lots SET price = {price} WHERE id = 1 AND price > {price}");
+        connection.execute(&sql).expect("answered")
+    };
+    assert_eq!([bid(90), bid(90), bid(95), bid(80)], [1, 0, 0, 1], "only what beats the best is taken");
+    assert!(connection.execute("SELEC").is_err());
 }

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result};
 use bench::log_append;
 use bench::machine::Machine;
 use bench::plot::{Series, chart};
+use bench::servers::mysql::Program;
 use bench::socket::{self, ManyInFlight, OneInFlight};
-use bench::stores::{self, Many, OneAtATime};
+use bench::stores::{self, GroupCommit, OneAtATime};
 use bench::{apply, codec, replication, server};
 use clap::Parser;
 use hdrhistogram::Histogram;
@@ -32,6 +33,9 @@ struct Options {
     /// A run of seconds that shows that everything works; its numbers mean little.
     #[arg(long)]
     quick: bool,
+    /// Only group commit, with 64 writers; the page has nothing else.
+    #[arg(long)]
+    group: bool,
 }
 
 /// How much is measured.
@@ -86,7 +90,7 @@ struct Results {
     append: log_append::Row,
     replication: Vec<replication::Row>,
     stores: OneAtATime,
-    group: Vec<Many>,
+    group: GroupCommit,
     one: OneInFlight,
     many: ManyInFlight,
 }
@@ -101,6 +105,17 @@ fn main() -> Result<()> {
         fs::create_dir(&place)?;
         Ok(place)
     };
+    let mysql = Program::find(&options.disk.join("mysql"));
+    if options.group {
+        let (rounds, time) = size.group;
+        let group = stores::many_at_once(&place("group")?, rounds, time, mysql.as_ref())?;
+        let machine = Machine::here(folder.path());
+        let mut page = format!("# Group commit\n\nWritten by `compare --group`.\n\n{}\n", machine.table());
+        group_section(&mut page, &group)?;
+        fs::write(&options.out, &page).with_context(|| options.out.display().to_string())?;
+        println!("{page}");
+        return Ok(());
+    }
     let program = server::program()?;
     let sealer = codec::sealer(&place("keys")?)?;
     let record = socket::record_bytes(1, &sealer)?;
@@ -138,7 +153,7 @@ fn main() -> Result<()> {
     let stores = stores::one_at_a_time(&place("stores")?, size.stores)?;
     bar.inc(1);
     begin("embedded stores, 64 writers");
-    let group = stores::many_at_once(&place("group")?, size.group.0, size.group.1)?;
+    let group = stores::many_at_once(&place("group")?, size.group.0, size.group.1, mysql.as_ref())?;
     bar.inc(1);
     begin("socket, 1 in flight");
     let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one, record))?;
@@ -359,7 +374,7 @@ fn replication_section(text: &mut String, rows: &[replication::Row]) -> Result<(
     Ok(())
 }
 
-fn stores_section(text: &mut String, one: &OneAtATime, many: &[Many]) -> Result<()> {
+fn stores_section(text: &mut String, one: &OneAtATime, many: &GroupCommit) -> Result<()> {
     writeln!(
         text,
         "\n## Embedded stores\n\nThe same bytes into redb (`Durability::Immediate`), fjall (`PersistMode::SyncData`) and \
@@ -368,16 +383,35 @@ fn stores_section(text: &mut String, one: &OneAtATime, many: &[Many]) -> Result<
     let rows: Vec<_> = one.0.iter().map(|(name, histogram)| (*name, histogram)).collect();
     quantiles(text, &rows)?;
     let ratios: Vec<_> = one.ratios().iter().map(|(name, ratio)| format!("{name} {ratio:.2} ×")).collect();
+    writeln!(text, "\nTime of an append beside ours: {}.\n", ratios.join(", "))?;
+    group_section(text, many)
+}
+
+fn group_section(text: &mut String, group: &GroupCommit) -> Result<()> {
     writeln!(
         text,
-        "\nTime of an append beside ours: {}.\n\n{} threads, each with one record in flight:\n\n\
+        "{} threads, each with one record in flight, sides in turns. Database server: {}, \
+         `innodb_flush_log_at_trx_commit = 1`, no binary log, over a Unix socket, every writer on a row of its own.\n\n\
          | | durable records/s | ours ÷ theirs |\n|---|---|---|",
-        ratios.join(", "),
-        stores::WRITERS
+        stores::WRITERS,
+        group.server.as_deref().unwrap_or("skipped, none to be had"),
     )?;
-    let ours = many.first().map_or(0.0, |many| many.per_s);
-    for side in many {
+    let ours = group.sides.first().map_or(0.0, |side| side.per_s);
+    for side in &group.sides {
         writeln!(text, "| {} | {:.0} | {:.1} × |", side.name, side.per_s, ours / side.per_s)?;
+    }
+    let share = group.flushes_per_s / group.raw_per_s;
+    writeln!(
+        text,
+        "\n| goal | measured | |\n|---|---|---|\n| flushes ≥ 95 % of a bare thread's, of as many bytes | {:.0} of {:.0} a second, {:.0} % | {} |",
+        group.flushes_per_s,
+        group.raw_per_s,
+        share * 100.0,
+        verdict(share >= 0.95)
+    )?;
+    if let Some(server) = group.server.as_ref().and(group.sides.last()) {
+        let ratio = ours / server.per_s;
+        writeln!(text, "| group commit ≥ 20 × the database server | {ratio:.1} × | {} |", verdict(ratio >= 20.0))?;
     }
     Ok(())
 }
@@ -425,7 +459,7 @@ fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> 
 const NOT_MEASURED: &str = "
 ## Not measured yet
 
-Rows beside MariaDB, etcd and other order books, open loop at fixed rates, three
+Rows beside etcd and other order books, open loop at fixed rates, three
 nodes, fan-out, memory, replay and restart, many closes at once. `loadgen open` sends at a fixed rate against any
 running server; raw histograms of this page lie beside the plots.
 ";
