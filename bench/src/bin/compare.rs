@@ -407,7 +407,7 @@ fn group_section(text: &mut String, group: &GroupCommit) -> Result<()> {
         group.flushes_per_s,
         group.raw_per_s,
         share * 100.0,
-        verdict(share >= 0.95)
+        if share > 1.05 { "inconclusive: the bare thread was disturbed" } else { verdict(share >= 0.95) }
     )?;
     if let Some(server) = group.server.as_ref().and(group.sides.last()) {
         let ratio = ours / server.per_s;
