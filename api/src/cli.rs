@@ -224,7 +224,7 @@ pub struct Options {
     #[arg(long, env = "RT_KEYS", value_name = "DIR", global = true)]
     pub keys: Option<String>,
     /// What is sealed of what is written: `secrets` are hidden prices, limits and personal data; `all` is every record of
-    /// the log and of the audit, and every snapshot [default: secrets].
+    /// the log and of the audit, and every snapshot; never the database, which is there to be read [default: secrets].
     #[arg(long, env = "RT_SEAL", value_name = "secrets|all", global = true)]
     pub seal: Option<String>,
     /// Where the API, the feed and the page are served [default: 127.0.0.1:8000].
