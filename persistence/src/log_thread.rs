@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,9 +35,10 @@ pub enum LogEvent {
         /// The batch, with its ticket.
         batch: Batch,
     },
-    /// Ordinary batches are refused from now on.
+    /// Ordinary batches are refused from now on. This or [`LogEvent::Writable`] follows each refusal as well, also where
+    /// nothing changed: whoever takes a refusal for a full disk must learn that it isn't.
     ReadOnly,
-    /// Ordinary batches are taken again.
+    /// Ordinary batches are taken, again or still.
     Writable,
     /// The disk failed: stop the process now and answer nobody. The last event.
     Failed {
@@ -57,6 +59,8 @@ enum Order {
 pub struct LogThread {
     /// None only while it is dropped: the helper ends with the last handle of the log.
     log: Option<Arc<Mutex<Log>>>,
+    /// A batch was refused elsewhere than on the thread, which has not told of the space since.
+    refused_here: Arc<AtomicBool>,
     orders: Option<Sender<Order>>,
     events: Receiver<LogEvent>,
     threads: Vec<JoinHandle<()>>,
@@ -106,8 +110,10 @@ impl LogThread {
         let log = Arc::new(Mutex::new(log));
         let thread = std::thread::Builder::new().name("log".into());
         let shared = Arc::clone(&log);
-        threads.push(thread.spawn(move || run(&shared, &given, &tell, &wake))?);
-        Ok(Self { log: Some(log), orders: Some(orders), events, threads })
+        let refused_here = Arc::new(AtomicBool::new(false));
+        let refused = Arc::clone(&refused_here);
+        threads.push(thread.spawn(move || run(&shared, &refused, &given, &tell, &wake))?);
+        Ok(Self { log: Some(log), refused_here, orders: Some(orders), events, threads })
     }
 
     /// Appends on the calling thread and says what the thread would have said: two wakes of an idle processor less
@@ -124,7 +130,9 @@ impl LogThread {
             }
         };
         let appended = log.append(&mut batch);
-        if (log.is_full() || log.read_only())
+        let refused = matches!(appended, Err(AppendError::ReadOnly(_)));
+        self.refused_here.fetch_or(refused, Ordering::AcqRel);
+        if (refused || log.is_full() || log.read_only())
             && let Some(orders) = &self.orders
         {
             // An order that waits makes the thread look as well.
@@ -176,13 +184,20 @@ impl Drop for LogThread {
     }
 }
 
-fn run(log: &Mutex<Log>, given: &Receiver<Order>, events: &Sender<LogEvent>, wake: &dyn Fn()) {
+fn run(
+    log: &Mutex<Log>,
+    refused_here: &AtomicBool,
+    given: &Receiver<Order>,
+    events: &Sender<LogEvent>,
+    wake: &dyn Fn(),
+) {
     // When nobody listens any more, what was handed over is still made durable.
     let tell = |event| {
         events.send(event).unwrap_or(());
         wake();
     };
-    let mut read_only = false;
+    // What was told of the space; nothing behind a refusal.
+    let mut told = Some(false);
     let mut retry_at = None;
     // Only looked at: what was made is taken under the lock, by whoever has it.
     let made = lock(log).made();
@@ -190,13 +205,15 @@ fn run(log: &Mutex<Log>, given: &Receiver<Order>, events: &Sender<LogEvent>, wak
     let orders = select.recv(given);
     select.recv(&made);
     loop {
+        if refused_here.swap(false, Ordering::AcqRel) {
+            told = None;
+        }
         // Never held while this thread waits for orders.
-        let (now_read_only, full) = {
+        let (read_only, full) = {
             let log = lock(log);
             (log.read_only(), log.is_full())
         };
-        if now_read_only != read_only {
-            read_only = now_read_only;
+        if told.replace(read_only) != Some(read_only) {
             if read_only {
                 warn!("The log is read-only: the next segment can't be made ready");
                 tell(LogEvent::ReadOnly);
@@ -218,6 +235,9 @@ fn run(log: &Mutex<Log>, given: &Receiver<Order>, events: &Sender<LogEvent>, wak
                     let appended = lock(log).append(&mut batch);
                     match answer(appended, batch) {
                         Ok(event) => {
+                            if matches!(event, LogEvent::Refused { .. }) {
+                                told = None;
+                            }
                             tell(event);
                             None
                         }

@@ -315,3 +315,35 @@ fn one_large_batch_does_not_eat_the_reserve() {
     assert!(matches!(refused, AppendError::ReadOnly(_)) && log.read_only());
     append_control(&mut log, &recovered.sealer, &large(3)).expect("control batches may");
 }
+
+/// A tick that finds no room is refused while others are still taken; whoever heard of the refusal must hear that.
+#[test]
+fn behind_each_refusal_the_space_is_told_of_again() {
+    for here in [false, true] {
+        let disk = FaultyDisk::new();
+        let (log, recovered) = open(&disk).expect("opened");
+        let thread = LogThread::spawn(log).expect("spawned");
+        let wait = || thread.events().recv_timeout(Duration::from_secs(60)).expect("an event");
+        let mut batch = Batch::new();
+        batch.ticket = 1;
+        batch.class = Class::Control;
+        // Larger than a segment: it wants one of its own, for which there is no space; others find their place.
+        disk.plan(|faults| faults.capacity = Some(200 << 10));
+        let large = entry(1, vec![bid(0, 1 << 20)]);
+        batch.push_entry(1, 1, &large, &recovered.sealer).expect("encoded");
+        let refused = match if here { thread.append_here(batch) } else { Err(batch) } {
+            Ok(event) => event,
+            Err(batch) => {
+                thread.submit(batch).expect("taken");
+                wait()
+            }
+        };
+        assert!(matches!(refused, LogEvent::Refused { .. }), "{refused:?}");
+        let mut told = wait();
+        if matches!(told, LogEvent::ReadOnly) {
+            disk.plan(|faults| faults.capacity = None);
+            told = wait();
+        }
+        assert!(matches!(told, LogEvent::Writable), "{told:?}");
+    }
+}

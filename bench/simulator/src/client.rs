@@ -270,6 +270,16 @@ impl Clients {
     }
 
     /// Whether the command that must be answered was.
+    /// What the client that sends fresh commands waits for, for who looks into a stall.
+    pub fn stuck(&self) -> String {
+        let client = self.clients.last().expect("there are clients");
+        format!(
+            "fresh {:?}, waiting {:?}",
+            self.fresh,
+            client.waiting.as_ref().map(|waiting| (&waiting.requests, waiting.process))
+        )
+    }
+
     pub fn is_fresh_done(&self, judge: &Judge) -> bool {
         self.fresh.iter().any(|request| judge.is_logged(u128::from(*request)))
     }

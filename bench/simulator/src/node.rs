@@ -88,7 +88,8 @@ pub struct Io {
     pub under_way: VecDeque<(i64, LogTime, Submission)>,
     ring: VecDeque<Submission>,
     log: Log,
-    told_read_only: bool,
+    /// What was told of the space; nothing behind a refusal.
+    told_read_only: Option<bool>,
     disk: SimDisk,
     random: Random,
     /// The batch that the log thread has.
@@ -128,7 +129,6 @@ impl Io {
         if self.disk.is_down() {
             resume_unwind(Box::new(Ended::Power));
         }
-        self.tell_space();
         match appended {
             Ok(()) => {
                 self.log_bytes += bytes;
@@ -140,17 +140,19 @@ impl Io {
                 self.flushes.push((self.disk.take_hurt(), entries));
                 LogEvent::Flushed { batch }
             }
-            Err(AppendError::ReadOnly(_)) => LogEvent::Refused { batch },
+            Err(AppendError::ReadOnly(_)) => {
+                self.told_read_only = None;
+                LogEvent::Refused { batch }
+            }
             Err(AppendError::Failed(error)) => LogEvent::Failed { error: error.to_string() },
         }
     }
 
     /// As the log thread does after each order.
     fn tell_space(&mut self) {
-        if self.log.read_only() != self.told_read_only {
-            self.told_read_only = self.log.read_only();
-            let event = if self.told_read_only { LogEvent::ReadOnly } else { LogEvent::Writable };
-            self.events.push_back(event);
+        let read_only = self.log.read_only();
+        if self.told_read_only.replace(read_only) != Some(read_only) {
+            self.events.push_back(if read_only { LogEvent::ReadOnly } else { LogEvent::Writable });
         }
     }
 }
@@ -187,7 +189,9 @@ impl Surroundings for Around {
         // The core finds the log's lock taken now and then.
         if alone && !io.random.one_in(4) {
             io.inline += 1;
-            return Some(io.append(batch));
+            let event = io.append(batch);
+            io.tell_space();
+            return Some(event);
         }
         io.handed_over += 1;
         assert!(io.flight.is_none(), "one batch is under way at a time");
@@ -319,7 +323,7 @@ impl Node {
             slew: Slew::new(clocks.mono(at), clocks.wall(at), last),
             under_way: VecDeque::new(),
             ring: VecDeque::new(),
-            told_read_only: false,
+            told_read_only: Some(false),
             promised: found.last.clone(),
             log,
             disk: disk.clone(),
@@ -421,6 +425,7 @@ impl Node {
             let Some(batch) = io.flight.take() else { return };
             let event = io.append(batch);
             io.events.push_back(event);
+            io.tell_space();
         })
     }
 

@@ -662,7 +662,15 @@ impl World {
         if let Err(loss) = self.judge.recovered(found) {
             // Only what the disk itself threw away behind the last sound flush may be missing, and only where it may.
             let excused = !self.plan.recoverable && self.excuses(&loss);
-            assert!(excused, "D1: answered entries are gone: {loss:?}");
+            assert!(
+                excused,
+                "D1: answered entries are gone: {loss:?}; the last flushes, each with whether the disk kept less than it \
+                 said: {:?}; damaged now: {}; anything possible: {}; cuts: {:?}",
+                &self.flushes[self.flushes.len().saturating_sub(4)..],
+                self.disk.is_damaged(),
+                !self.plan.recoverable,
+                found.cuts,
+            );
             self.undetectable += 1;
             self.ended_silently = true;
             return;
@@ -793,7 +801,11 @@ impl World {
                 let answered = self.clients.is_fresh_done(&self.judge);
                 assert!(
                     answered || self.at < since + HEALED_WITHIN,
-                    "V1: a fresh command is not answered in time"
+                    "V1: a fresh command is not answered in time; up: {}, stopping: {}, starts so far: {}, {:?}",
+                    self.is_up(),
+                    self.stopping,
+                    self.judge.process(),
+                    self.clients.stuck(),
                 );
             }
             assert!(self.at < until + 120 * SECOND, "V1: the node does not come back");
