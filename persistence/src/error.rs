@@ -81,8 +81,8 @@ pub enum OpenError {
     /// Something is wrong with the keys folder.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The disk refused.
-    #[error("{}: {error}", .path.display())]
+    /// The disk refused: look at the device, then start again.
+    #[error("{}: {error}. {}", .path.display(), remedy(.error))]
     Disk {
         /// The file or folder.
         path: PathBuf,
@@ -94,5 +94,22 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn disk(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         |error| Self::Disk { path: path.to_owned(), error }
+    }
+}
+
+/// What an operator does about an error of the disk.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Free some space on this device, then start again"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Let the user that runs this program read and write there, then start again"
+        }
+        io::ErrorKind::NotFound => "Check that the device is mounted and the path is right, then start again",
+        _ => {
+            "Look for this device in the system's log and start again when it works; if it does not, \
+             `reversetender restore` fills a folder on another device from the archive"
+        }
     }
 }
