@@ -87,6 +87,9 @@ struct Inode {
     stale: bool,
 }
 
+/// Sectors, each by its file and its number there.
+pub type Places = BTreeSet<(u64, usize)>;
+
 #[derive(Clone)]
 enum Change {
     Set(PathBuf, u64),
@@ -108,6 +111,10 @@ struct State {
     down: bool,
     /// Whether something that was promised is not as promised.
     hurt_by_sync: bool,
+    /// Sectors that something was written to since [`SimDisk::take_written`].
+    written: Places,
+    /// Sectors that were not as promised at some time since [`SimDisk::found_whole`].
+    damaged: Places,
     injected: BTreeMap<&'static str, u64>,
 }
 
@@ -153,6 +160,8 @@ impl SimDisk {
             writes: 0,
             down: false,
             hurt_by_sync: false,
+            written: Places::new(),
+            damaged: Places::new(),
             injected: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -190,6 +199,28 @@ impl SimDisk {
     /// Whether a sync since the last call kept less than it said.
     pub fn take_hurt(&self) -> bool {
         std::mem::take(&mut self.state().hurt_by_sync)
+    }
+
+    /// The sectors that something was written to since the last call.
+    pub fn take_written(&self) -> Places {
+        std::mem::take(&mut self.state().written)
+    }
+
+    /// Whether one of these sectors was not as promised at some time since the last [`SimDisk::found_whole`], even if
+    /// it was written anew since, as a recovery does that cuts a tail.
+    pub fn was_damaged(&self, places: &Places) -> bool {
+        !self.state().damaged.is_disjoint(places)
+    }
+
+    /// All that was promised was found: only what is still hidden under a warm cache counts as damaged.
+    pub fn found_whole(&self) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.damaged = state
+            .inodes
+            .iter()
+            .flat_map(|(id, inode)| inode.overlay.keys().map(move |sector| (*id, *sector)))
+            .collect();
     }
 
     /// Whether the device holds something else than it promised.
@@ -328,6 +359,7 @@ impl SimDisk {
         }
         // Under a warm cache: found when the file is read from the device again.
         inode.overlay.insert(sector, bytes);
+        state.damaged.insert((id, sector));
         *state.injected.entry("bits changed").or_default() += 1;
         Some((path, sector * SECTOR))
     }
@@ -486,6 +518,7 @@ impl State {
             if place.len() == bytes.len() && inode.cache[place.clone()] != bytes[..] {
                 inode.cache[place].copy_from_slice(&bytes);
                 inode.stale = true;
+                self.damaged.insert((id, sector));
                 self.count("stale sector read");
             }
         }
@@ -520,6 +553,7 @@ impl State {
             sectors.push(sector);
         }
         if lies {
+            self.damaged.extend(sectors.iter().map(|sector| (id, *sector)));
             self.hurt_by_sync = true;
         } else if !sectors.is_empty() {
             self.misplace(id, &sectors);
@@ -533,6 +567,7 @@ impl State {
             let sector = self.random.pick(sectors);
             let inode = self.inodes.get_mut(&id).expect("an open file exists");
             inode.overlay.insert(sector, inode.before[&sector].clone());
+            self.damaged.insert((id, sector));
             self.hurt_by_sync = true;
         }
         if self.happens(self.hazards.misdirect, "write misdirected") {
@@ -547,8 +582,10 @@ impl State {
                 if all > 0 && bytes.len() == SECTOR {
                     let target = self.random.between(0, all as i64 - 1) as usize;
                     inode.overlay.insert(target, bytes);
+                    self.damaged.insert((victim, target));
                 }
             }
+            self.damaged.insert((id, sector));
             self.hurt_by_sync = true;
         }
     }
@@ -722,6 +759,8 @@ impl DiskFile for SimFile {
                 bytes.truncate(taken);
             }
             inode(state, id).write(offset, &bytes);
+            let sectors = offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR);
+            state.written.extend(sectors.map(|sector| (id, sector)));
             if crashes { Err(gone()) } else { Ok(()) }
         })
     }

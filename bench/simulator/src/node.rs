@@ -21,7 +21,7 @@ use persistence::checkpoint::AuditSigner;
 use persistence::{AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, SkipMark, Snapshots, Solo};
 
 use crate::chance::{Random, entropy};
-use crate::disk::SimDisk;
+use crate::disk::{Places, SimDisk};
 
 /// Nanoseconds of a millisecond.
 pub const MS: i64 = 1_000_000;
@@ -77,6 +77,17 @@ impl Clocks {
     }
 }
 
+/// What one flush made durable.
+#[derive(Debug)]
+pub struct Flush {
+    /// Whether the disk kept less than it said.
+    pub hurt: bool,
+    /// The sectors that were written for it.
+    pub places: Places,
+    /// The entries, by shard and index.
+    pub entries: Vec<(u16, u64)>,
+}
+
 /// What is around the sequencer, and what the world does to it.
 pub struct Io {
     /// True time, in nanoseconds.
@@ -100,8 +111,8 @@ pub struct Io {
     pub published: VecDeque<Committed>,
     /// The last entry of each shard that the log said is durable.
     pub promised: Vec<u64>,
-    /// The flushes so far: whether the disk kept less than it said, and the entries.
-    pub flushes: Vec<(bool, Vec<(u16, u64)>)>,
+    /// The flushes so far.
+    pub flushes: Vec<Flush>,
     read_only: bool,
     /// Bytes appended since the last snapshot.
     pub log_bytes: u64,
@@ -137,7 +148,8 @@ impl Io {
                     self.promised[shard] = last.index;
                     entries.extend((before + 1..=last.index).map(|index| (shard as u16, index)));
                 }
-                self.flushes.push((self.disk.take_hurt(), entries));
+                let (hurt, places) = (self.disk.take_hurt(), self.disk.take_written());
+                self.flushes.push(Flush { hurt, places, entries });
                 LogEvent::Flushed { batch }
             }
             Err(AppendError::ReadOnly(_)) => {

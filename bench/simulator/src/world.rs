@@ -15,7 +15,7 @@ use crate::client::Clients;
 use crate::disk::{Crash, Image, SimDisk};
 use crate::judge::{Judge, Loss};
 use crate::marks::Mark;
-use crate::node::{Clocks, Ended, MS, NoStart, Node, SECOND};
+use crate::node::{Clocks, Ended, Flush, MS, NoStart, Node, SECOND};
 use crate::quiet;
 pub use crate::report::{Plan, Report};
 
@@ -102,8 +102,8 @@ pub struct World {
     waited: u64,
     refused: u64,
     undetectable: u64,
-    /// All flushes: whether the disk kept less than it said, and their entries.
-    flushes: Vec<(bool, Vec<(u16, u64)>)>,
+    /// All flushes.
+    flushes: Vec<Flush>,
     clients: Clients,
     judge: Judge,
 }
@@ -636,7 +636,7 @@ impl World {
                 }
                 assert!(tells(&text), "D7: a refusal says where, what and what to do: {text}");
                 self.refused += 1;
-                let lied = self.flushes.iter().any(|(hurt, _)| *hurt);
+                let lied = self.flushes.iter().any(|flush| flush.hurt);
                 self.judge.marks.hit(if lied { Mark::LieRefused } else { Mark::DamageRefused });
                 // The operator brings back what was damaged.
                 let before = self.before_start.take();
@@ -664,8 +664,7 @@ impl World {
             let excused = !self.plan.recoverable && self.excuses(&loss);
             assert!(
                 excused,
-                "D1: answered entries are gone: {loss:?}; the last flushes, each with whether the disk kept less than it \
-                 said: {:?}; damaged now: {}; anything possible: {}; cuts: {:?}",
+                "D1: answered entries are gone: {loss:?}; the last flushes: {:?}; damaged now: {}; anything possible: {}; cuts: {:?}",
                 &self.flushes[self.flushes.len().saturating_sub(4)..],
                 self.disk.is_damaged(),
                 !self.plan.recoverable,
@@ -682,7 +681,9 @@ impl World {
         let more = known.iter().zip(&found.last).enumerate();
         let more =
             more.flat_map(|(shard, (known, last))| (known + 1..=*last).map(move |index| (shard as u16, index)));
-        self.flushes.push((false, more.collect()));
+        let (entries, places) = (more.collect(), self.disk.take_written());
+        self.flushes.push(Flush { hurt: false, places, entries });
+        self.disk.found_whole();
         if !found.cuts.is_empty() {
             self.judge.marks.hit(Mark::TailCut);
             if found.cuts.iter().any(|cut| cut.found.contains("checksum") || cut.found.contains("length")) {
@@ -708,22 +709,20 @@ impl World {
     }
 
     /// Whether a loss is one that no single node can tell from a torn tail: all that is missing are the last flushes,
-    /// and the disk threw each of them away; of the very last one it is enough that something was damaged.
+    /// and of each of them a sector was not as promised. Two flushes may share one.
     fn excuses(&self, loss: &Loss) -> bool {
         let mut missing: BTreeSet<(u16, u64)> = BTreeSet::new();
         for (shard, known, found) in &loss.shards {
             missing.extend((found + 1..=*known).map(|index| (*shard, index)));
         }
-        let damaged = self.disk.is_damaged();
-        let flushes = self.flushes.iter().rev().filter(|(_, entries)| !entries.is_empty());
-        for (place, (hurt, entries)) in flushes.enumerate() {
+        for flush in self.flushes.iter().rev().filter(|flush| !flush.entries.is_empty()) {
             if missing.is_empty() {
                 break;
             }
-            if !(*hurt || (place == 0 && damaged)) {
+            if !self.disk.was_damaged(&flush.places) {
                 return false;
             }
-            for entry in entries {
+            for entry in &flush.entries {
                 missing.remove(entry);
             }
         }
@@ -863,6 +862,7 @@ fn tells(text: &str) -> bool {
         "another length",
         "failed to fill",
         "no storage space",
+        "start again",
     ];
     file && place.iter().any(|word| text.contains(word))
 }
