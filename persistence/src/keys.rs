@@ -118,6 +118,13 @@ pub enum KeyError {
     },
 }
 
+impl KeyError {
+    /// Whether there was no room for a key: tried again when there is, it may go well.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Disk { error, .. } if error.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
 /// A master key that is given from outside, as 64 hexadecimal digits. Never printed.
 #[derive(Clone)]
 pub struct MasterKey(Zeroizing<String>);
@@ -477,6 +484,8 @@ impl Keys {
             return Ok(known.clone());
         }
         let known = self.load(organisation)?;
+        // Kept without a key too: when one can't be made for certain, what that left in the folder is not taken for a
+        // key, which a power cut could take away, but written anew.
         cache.insert(organisation.0, known.clone());
         Ok(known)
     }

@@ -109,6 +109,14 @@ impl Sealer {
         &self.keys
     }
 
+    /// Makes sure that what `organisation` keeps secret can be sealed: its key is there, durable and in memory.
+    ///
+    /// # Errors
+    /// The key can't be made or read; nothing was sealed, and a later call tries again.
+    pub fn ready(&self, organisation: OrganisationId) -> Result<(), KeyError> {
+        self.keys.sealing_key(organisation).map(|_| ())
+    }
+
     pub(crate) fn cluster(&self) -> u128 {
         self.cluster
     }

@@ -202,6 +202,14 @@ impl Failure {
                 after_ms: Some(1_000),
                 ..Self::new("read_only", Retry::Later, "Nothing can be written now; it was not taken.")
             },
+            SubmitError::Unsealable => Self {
+                after_ms: Some(1_000),
+                ..Self::new(
+                    "read_only",
+                    Retry::Later,
+                    "Your organisation's secrets can't be sealed now; it was not taken.",
+                )
+            },
             SubmitError::OutcomeUnknown => {
                 Self::new("outcome_unknown", Retry::Same, "Send the same cid again, or ask bid.query.")
             }

@@ -102,6 +102,9 @@ pub enum SubmitError {
     /// The disk is full. Certainly not taken.
     #[error("the disk is full")]
     ReadOnly,
+    /// What the sender's organisation keeps secret can't be sealed now. Certainly not taken.
+    #[error("the organisation's key can't be made or read now")]
+    Unsealable,
     /// It may have been taken: send it again under the same key, or ask.
     #[error("the outcome is unknown")]
     OutcomeUnknown,

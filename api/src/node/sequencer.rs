@@ -4,12 +4,12 @@
 //! It is stepped and never waits: clock, log, ring and readers are its [`Surroundings`]. In the program those are
 //! threads ([`super::core`]); in the simulator they are a seed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Action, Command, Entry, Envelope, LogTime, Reply, Sink};
+use engine::{Action, Command, Entry, Envelope, LogTime, OrganisationId, Reply, Secret, Sink};
 use persistence::{Batch, Class, LogEvent, Placed, Ready, Refusal, Replicator, Sealer};
 
 use super::SubmitError;
@@ -23,6 +23,9 @@ const BATCH_BYTES: usize = 64 << 10;
 const PENDING_MAX: usize = 8_192;
 /// How long a refused batch waits for room before it is tried again.
 const HOLD: Duration = Duration::from_millis(100);
+/// How long an organisation whose key can't be made or read waits until that is tried again: each time costs the core
+/// a visit to the disk.
+const KEY_RETRY: Duration = Duration::from_secs(1);
 
 /// Takes the answer to one command. Runs on the core thread: it must only hand the answer on.
 pub type AnswerFn = Box<dyn FnOnce(Result<Reply, SubmitError>) + Send>;
@@ -128,7 +131,7 @@ struct Settle {
 pub struct Sequencer<S> {
     shards: Vec<Shard>,
     replicator: Box<dyn Replicator + Send>,
-    sealer: Sealer,
+    seals: Seals,
     /// The buffers of the batch that the log doesn't hold.
     batch: Option<Batch>,
     ready: Ready,
@@ -166,7 +169,7 @@ impl<S: Surroundings> Sequencer<S> {
         Self {
             shards,
             replicator,
-            sealer,
+            seals: Seals { sealer, failing: BTreeMap::new() },
             batch: Some(Batch::new()),
             ready: Ready::default(),
             flight: None,
@@ -375,8 +378,10 @@ impl<S: Surroundings> Sequencer<S> {
             }
             let before = shard.pending.len();
             let salt = || self.surroundings.salt();
-            let Some((commands, mut waiting)) = shard.next_commands(now, salt) else { continue };
+            let seals = &mut self.seals;
+            let next = shard.next_commands(now, salt, |secret| seals.ready(secret, self.surroundings.uptime()));
             self.pending -= before - shard.pending.len();
+            let Some((commands, mut waiting)) = next else { continue };
             commands_total += commands.len() as u64;
             control &= waiting.answers.iter().all(Option::is_none);
             waiting.index =
@@ -400,8 +405,8 @@ impl<S: Surroundings> Sequencer<S> {
         let mut batch = self.batch.take().unwrap_or_default();
         batch.clear();
         batch.class = class;
-        if let Err(error) = self.ready.fill(&mut batch, &self.sealer) {
-            // A key could not be made or read: nothing of the batch is written, and its senders are told so.
+        if let Err(error) = self.ready.fill(&mut batch, &self.seals.sealer) {
+            // Keys were looked at before: what is left is an entry too large for a record, which the edge refuses.
             tracing::error!("A batch could not be encoded for the log: {error}");
             self.take_back(batch.ticket);
             self.batch = Some(batch);
@@ -481,7 +486,15 @@ impl Shard {
 
     /// The commands of this shard's next entry: what is pending, in order of arrival, or in order of stamps where a deadline may
     /// lie between; and a tick where a deadline is due and no command stands behind it.
-    fn next_commands(&mut self, now: LogTime, salt: impl Fn() -> [u8; 16]) -> Option<(Vec<Command>, Waiting)> {
+    ///
+    /// A command whose secret part can't be sealed now (`ready` says so) is refused here, before it has a place: the others
+    /// go on.
+    fn next_commands(
+        &mut self,
+        now: LogTime,
+        salt: impl Fn() -> [u8; 16],
+        mut ready: impl FnMut(&Secret) -> Result<(), SubmitError>,
+    ) -> Option<(Vec<Command>, Waiting)> {
         if self.due(now) || self.unsettled > 0 {
             self.pending.make_contiguous().sort_by_key(|pending| pending.command.envelope.at);
         }
@@ -500,9 +513,16 @@ impl Shard {
                 break;
             }
             let Some(Pending { mut command, answer }) = self.pending.pop_front() else { break };
+            self.machine.conceal(&mut command);
+            if let Some(Err(error)) = command.secret.as_ref().map(&mut ready) {
+                if let Some(answer) = answer {
+                    answer(Err(error));
+                }
+                self.done += 1;
+                continue;
+            }
             self.stamp = self.stamp.max(command.envelope.at);
             command.envelope.at = self.stamp;
-            self.machine.conceal(&mut command);
             unsettling |= may_bring_a_deadline_forward(&command.action);
             commands.push(command);
             answers.push(answer);
@@ -519,6 +539,48 @@ impl Shard {
         }
         self.unsettled += u32::from(unsettling);
         Some((commands, Waiting { index: 0, answers, unsettling }))
+    }
+}
+
+/// Whose secret parts can be sealed.
+struct Seals {
+    sealer: Sealer,
+    /// Organisations whose key could not be made or read, each with the [`Surroundings::uptime`] from which that is tried
+    /// again, and what is answered until then.
+    failing: BTreeMap<OrganisationId, (Duration, SubmitError)>,
+}
+
+impl Seals {
+    /// Makes sure that a secret part can be sealed: its key is there, durable and in memory from now on.
+    fn ready(&mut self, secret: &Secret, uptime: Duration) -> Result<(), SubmitError> {
+        let organisation = secret.organisation();
+        let failing = self.failing.get(&organisation).copied();
+        if let Some((_, error)) = failing.filter(|(until, _)| uptime < *until) {
+            metrics::counter!("rt_key_refusals_total").increment(1);
+            return Err(error);
+        }
+        let Err(error) = self.sealer.ready(organisation) else {
+            if failing.is_some() {
+                self.failing.remove(&organisation);
+                metrics::gauge!("rt_keys_failing").set(self.failing.len() as f64);
+                tracing::info!(
+                    "The key of organisation {:032x} can be used: its commands are taken",
+                    organisation.0
+                );
+            }
+            return Ok(());
+        };
+        let answer = if error.is_full() { SubmitError::ReadOnly } else { SubmitError::Unsealable };
+        self.failing.insert(organisation, (uptime + KEY_RETRY, answer));
+        metrics::counter!("rt_key_refusals_total").increment(1);
+        metrics::gauge!("rt_keys_failing").set(self.failing.len() as f64);
+        if failing.is_none() {
+            tracing::error!(
+                "The secret parts of an organisation can't be sealed, so commands with one are refused to it and to \
+                 nobody else, until its key can be used; that is tried again by itself: {error}"
+            );
+        }
+        Err(answer)
     }
 }
 

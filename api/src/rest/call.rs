@@ -273,6 +273,8 @@ fn not_decided(error: SubmitError) -> Problem {
         SubmitError::Busy => Code::Busy.problem("The request was not taken; send it again."),
         SubmitError::Draining => Code::Draining.problem("The request was not taken; send it again."),
         SubmitError::ReadOnly => Code::ReadOnly.problem("The log has no room; the request was not taken."),
+        SubmitError::Unsealable => Code::ReadOnly
+            .problem("What your organisation keeps secret can't be sealed now; the request was not taken."),
         SubmitError::OutcomeUnknown => {
             Code::OutcomeUnknown.problem("The request may be taken; send it again with the same Idempotency-Key.")
         }

@@ -520,6 +520,8 @@ impl Node {
 
     fn guarded<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> Result<R, Ended> {
         match catch_unwind(AssertUnwindSafe(|| act(self))) {
+            // Not everything that meets the dead disk ends the process by itself: a key that can't be made is a refusal.
+            Ok(_) if self.io.borrow().disk.is_down() => Err(Ended::Power),
             Ok(result) => Ok(result),
             Err(payload) => match payload.downcast::<Ended>() {
                 Ok(ended) => Err(*ended),
