@@ -482,12 +482,14 @@ impl Judge {
             if let Ask::Update { tender, right_version, seen, .. } = &mut sent.ask {
                 // The twin counts no versions; that they count is the engine's own tests' affair.
                 let tick = Sent { ask: Ask::Tick, key: None, ..sent_at(command) };
+                shard.twin.sealed = command.secret.is_some();
                 shard.twin.take(&tick);
                 *right_version = !replies[position].answer.is_refused_as("version_mismatch");
                 if let Some(place) = shard.twin.find(*tender) {
                     *seen = shard.twin.tenders[place].stage;
                 }
             }
+            shard.twin.sealed = command.secret.is_some();
             let said = shard.twin.take(&sent);
             if !apart.contains(&position) {
                 told.push((said, shard.twin.repeated));

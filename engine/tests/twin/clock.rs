@@ -112,8 +112,8 @@ impl Twin {
     }
 
     pub(super) fn open(&mut self, place: usize, at: Ms) {
-        let salt = self.salt;
         let tender = &mut self.tenders[place];
+        let salt = if self.draws_by_publication { tender.salt } else { self.salt };
         tender.stage = "open";
         tender.opened = true;
         tender.draw_numbers(salt);

@@ -392,6 +392,8 @@ pub struct Tender {
     pub opened: bool,
     pub bidders: Vec<Bidder>,
     pub lots: Vec<Lot>,
+    /// The salt of its publication.
+    pub salt: [u8; 16],
 }
 
 #[derive(Clone, Debug)]
@@ -505,6 +507,10 @@ pub struct Twin {
     order: u64,
     /// The salt of the command that is being handled.
     salt: [u8; 16],
+    /// Whether the next command has a secret: its salt is sealed with it, and nothing that lasts may come from it.
+    pub sealed: bool,
+    /// Whether who gets a number now gets it by the salt of the publication.
+    draws_by_publication: bool,
 }
 
 /// What `Said` a refusal is.
@@ -524,6 +530,7 @@ impl Twin {
         let outage = matches!(sent.ask, Ask::Takeover { planned: false });
         self.order += 1;
         self.salt = sent.salt;
+        self.draws_by_publication = std::mem::take(&mut self.sealed);
         self.pass_time(sent.at, outage);
         self.now = sent.at;
         let said = self.answer(sent);
@@ -627,6 +634,7 @@ impl Twin {
             opened: false,
             bidders: Vec::new(),
             lots: plan.lots.iter().enumerate().map(|(index, lot)| Lot::new(index, lot)).collect(),
+            salt: [0; 16],
         });
         Said::Tender { stage: "draft" }
     }
@@ -681,6 +689,7 @@ impl Twin {
         }
         self.tenders[place].stage = "published";
         self.tenders[place].published = true;
+        self.tenders[place].salt = self.salt;
         let terms = self.tenders[place].plan.terms;
         for bidder in &mut self.tenders[place].bidders {
             if bidder.status != "disqualified" {
