@@ -97,8 +97,8 @@ impl OpenError {
     }
 }
 
-/// What an operator does about an error of the disk.
-fn remedy(error: &io::Error) -> &'static str {
+/// What an operator does about an error of the disk: a sentence without its point.
+pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space on this device, then start again"

@@ -72,7 +72,7 @@ pub use audit_files::{AUDIT_VERSION, AuditError, AuditReader, Header, Record, Re
 pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use error::{Corruption, OpenError};
+pub use error::{Corruption, OpenError, remedy};
 pub use file_seal::Seal;
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use keys::{KeyError, Keys, MasterKey, Random, system_random};

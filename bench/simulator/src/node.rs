@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use api::feed::Hub;
 use api::node::{
-    Audit, Committed, Followed, Followers, LeaderClock, Machine, Poison, Received, Recovery, Sequencer, Slew,
-    Submission, Surroundings, View, Views, copy_for_snapshot, first_commands, recover, write_snapshot,
+    Audit, BootError, Committed, Followed, Followers, LeaderClock, Machine, Poison, Received, Recovery, Sequencer,
+    Slew, Submission, Surroundings, View, Views, copy_for_snapshot, first_commands, recover, write_snapshot,
 };
 use crossbeam::channel::Receiver;
 use engine::LogTime;
@@ -311,7 +311,7 @@ impl Node {
         // Roots are not signed here, so the clock that would date them is never read.
         let clock = Arc::new(LeaderClock::new(LogTime(0)));
         let audit = Audit::new(audits, signer, recovered.history.to_string(), clock, hub)
-            .map_err(|error| failed(format!("the audit can't be opened: {error}")))?;
+            .map_err(|error| failed(BootError::Audit(error).to_string()))?;
         if disk.is_down() {
             return Err(NoStart::Power);
         }
