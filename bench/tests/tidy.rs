@@ -492,3 +492,30 @@ fn nothing_that_ships_has_bugs_to_be_put_back_or_commands_that_panic() {
         }
     }
 }
+
+#[test]
+fn the_program_that_ships_knows_no_failpoints() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // As a release is built: without what tests need.
+    let arguments =
+        ["tree", "--locked", "-p", "api", "--edges", "normal,build", "--prefix", "none", "--format", "{p} [{f}]"];
+    let tree = std::process::Command::new(cargo).current_dir(root()).args(arguments).output().expect("cargo runs");
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    for package in ["api", "persistence", "engine"] {
+        let line = tree.lines().find(|line| line.starts_with(&format!("{package} v")));
+        let line = line.unwrap_or_else(|| panic!("{package} is not in {tree}"));
+        assert!(!line.contains("failpoints") && !line.contains("mutants"), "{line}");
+    }
+    // What the environment says about faults is read in one file, and that file is compiled only with the feature.
+    let library = read(&root().join("persistence/src/lib.rs"));
+    assert!(library.contains("#[cfg(feature = \"failpoints\")]\nmod failpoints;"), "the module needs the feature");
+    let mark = format!("RT_{}_", "TEST");
+    let sources = ["engine/src", "persistence/src", "api/src"].map(|folder| files(&root().join(folder), &[".rs"]));
+    let found: Vec<String> = sources
+        .iter()
+        .flatten()
+        .filter(|path| read(path).contains(&mark) && !path.ends_with("persistence/src/failpoints.rs"))
+        .map(|path| shown(path))
+        .collect();
+    none(&found, "only the failpoints read such a variable");
+}

@@ -10,6 +10,28 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
+/// Makes a call to the disk; a test build may have something else happen to it.
+macro_rules! call {
+    ($call:ident, $path:expr, $run:expr) => {{
+        #[cfg(feature = "failpoints")]
+        let done = crate::failpoints::around(crate::failpoints::Call::$call, $path, || $run);
+        #[cfg(not(feature = "failpoints"))]
+        let done = $run;
+        done
+    }};
+}
+
+/// As `call`, for an open file.
+macro_rules! file_call {
+    ($call:ident, $file:expr, $run:expr) => {{
+        #[cfg(feature = "failpoints")]
+        let done = crate::failpoints::around_file(crate::failpoints::Call::$call, $file, || $run);
+        #[cfg(not(feature = "failpoints"))]
+        let done = $run;
+        done
+    }};
+}
+
 /// A file system, as far as the log needs one. Paths are absolute or relative to the process.
 pub trait Disk: Send + Sync {
     /// Makes a directory and those above it, readable by the owner alone, and makes their entries durable.
@@ -91,7 +113,7 @@ impl Disk for RealDisk {
             made.push(dir);
             above = dir.parent();
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        call!(CreateDir, path, fs::DirBuilder::new().recursive(true).mode(0o700).create(path))?;
         for dir in made {
             let parent = match dir.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -112,17 +134,18 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file =
-            fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = call!(Create, path, options.open(path))?;
         Ok(Box::new(RealFile { file }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        call!(Rename, to, fs::rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        call!(Remove, path, fs::remove_file(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -142,7 +165,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        call!(SyncDir, path, fs::File::open(path)?.sync_all())
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
@@ -168,9 +191,6 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, mut offset: u64, parts: &[&[u8]]) -> io::Result<()> {
-        if let [one] = parts {
-            return self.file.write_all_at(one, offset);
-        }
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let Some(mut rest) = slices.get_mut(..parts.len()) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -180,7 +200,11 @@ impl DiskFile for RealFile {
         }
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            match rustix::io::pwritev(&self.file, rest, offset) {
+            #[cfg(feature = "failpoints")]
+            let written = crate::failpoints::pwritev(&self.file, rest, offset);
+            #[cfg(not(feature = "failpoints"))]
+            let written = rustix::io::pwritev(&self.file, rest, offset);
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     offset += written as u64;
@@ -195,11 +219,11 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         // Not retried on any error: after a failed sync the kernel may have dropped the pages it could not write.
-        rustix::fs::fdatasync(&self.file).map_err(Into::into)
+        file_call!(SyncData, &self.file, rustix::fs::fdatasync(&self.file).map_err(Into::into))
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        rustix::fs::fsync(&self.file).map_err(Into::into)
+        file_call!(SyncAll, &self.file, rustix::fs::fsync(&self.file).map_err(Into::into))
     }
 
     fn forget_cache(&self) -> io::Result<()> {

@@ -40,6 +40,8 @@ pub mod checkpoint;
 mod codec;
 mod disk;
 mod error;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod faulty;
 mod file_seal;
 mod folder;

@@ -21,6 +21,7 @@ Commands:
   verify           read-only checks: layout, lints, supply chain, tidy rules, web bundle
   fix              lay the code out and apply the fixes that clippy is sure of
   simulate [OPTIONS]  build the simulator in release and run it (10 minutes); --seeds N, --minutes M, --seed S
+  faults [--points N] kill the real program at N calls to its disk (1000), also while it recovers; --seed S
   drill [--bids N]    archive a made log (a million bids), restore it to three points, print each part's time
   restart [--bids N]  kill a node with a fresh snapshot of a million standing bids, print what each start takes
   bench [--quick]  build in release, run every benchmark, write bench/RESULTS.md
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ["verify"] => verify(),
         ["fix"] => fix(),
         ["simulate", options @ ..] => simulate(options),
+        ["faults", options @ ..] => faults(options),
         ["drill", options @ ..] => drill(options),
         ["restart", options @ ..] => restart(options),
         ["bench"] => bench(&[]),
@@ -429,6 +431,30 @@ fn simulate(options: &[&str]) -> io::Result<bool> {
     let mut run = Command::new(root().join("target/simulator/release/simulate"));
     run.current_dir(root()).args(if options.is_empty() { &["--minutes", "10"] } else { options });
     step("simulate", &mut run)
+}
+
+/// Kills the program at many more points than an ordinary test run does.
+fn faults(options: &[&str]) -> io::Result<bool> {
+    let mut command = cargo();
+    // With the features of the whole workspace, so that nothing is built a second time.
+    command.args(["test", "--workspace", "--locked", "--test", "faults", "--", "points::", "--nocapture"]);
+    let mut points = "1000";
+    let mut rest = options;
+    while let [name, value, more @ ..] = rest {
+        match *name {
+            "--points" if value.parse::<u64>().is_ok() => points = value,
+            "--seed" if value.parse::<u64>().is_ok() => {
+                command.env("RT_TEST_SEED", value);
+            }
+            _ => break,
+        }
+        rest = more;
+    }
+    if let [odd, ..] = rest {
+        eprintln!("`{odd}` is no option of faults, or has no number; there are --points N and --seed S");
+        return Ok(false);
+    }
+    step("faults", command.env("RT_TEST_POINTS", points))
 }
 
 /// Restores a made log onto empty folders; `cargo xtask drill --help` tells the options.

@@ -1,9 +1,6 @@
 //! The real program on a failing machine: its disk failing or full at a given call, stopped for a while, and its files
 //! corrupted while it was down. What was answered is there afterwards; what is damaged is told by file and offset.
 
-mod process;
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,9 +8,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use process::{Process, sign_up};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::process::{Process, sign_up};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reversetender");
 const LAYOUT: [&str; 7] = ["serve", "--shards", "2", "--segment-bytes", "65536", "--snapshot-bytes", "150000"];
