@@ -153,6 +153,50 @@ pub enum KeysCommand {
     /// Make a new data key and print its number. A running node notices within a second, and seals what it begins from
     /// then on under it; what is there stays readable with the keys before, which are needed as long as it is kept.
     Rotate,
+    /// Take a data key out of use, when nothing that the node needs is sealed under it any more. Nothing is destroyed: its
+    /// file is renamed.
+    #[command(
+        after_help = "Refused for the newest key, and while a segment or a snapshot is sealed under it; these go by themselves\n\
+                      when newer ones are there. Journals of the audit are never cut: for a key that seals records there, say\n\
+                      --lose-proofs when nobody may ask for the proofs of these records again. Backups and archives that were\n\
+                      sealed under it need it as well: whoever may restore one keeps a copy.\n\n\
+                      Exit status 0: done; 1: something needs it, and is named; 2: what was asked for is wrong.\n\n\
+                      Example:\n  \
+                      reversetender keys revoke 0000000000000002 --data /var/lib/rt --keys /var/lib/rt-keys"
+    )]
+    Revoke {
+        /// Its number, as `keys rotate` printed it.
+        key: String,
+        /// Give up the proofs of the records that are sealed under it.
+        #[arg(long)]
+        lose_proofs: bool,
+    },
+    /// Erase an organisation's personal data for ever, by having the running node forget it and destroy the key that it
+    /// is sealed under in log, snapshots, audit, archive and backups.
+    #[command(
+        after_help = "The node first logs that the organisation is erased: its persons go from memory and from the database, and\n\
+                      their sessions end. Then it takes two snapshots, and destroys the key. What stays: the organisation's name\n\
+                      and id, what it did in public, and what the audit proves of the rest by hashes that tell nothing.\n\n\
+                      Refused while a tender in which it is a bidder, or which it runs, has not ended; and for an organisation whose\n\
+                      ended tenders keep hidden offers of others under its key. Run it on the node's machine, with the node's --data\n\
+                      and --keys; copies of the key in backups of the keys directory are yours to destroy. A restore to a time before\n\
+                      it decides hidden offers of this organisation anew without them.\n\n\
+                      Exit status 0: done; 1: it could not be done, and what to do; 2: what was asked for is wrong, or was not\n\
+                      confirmed.\n\n\
+                      Example:\n  \
+                      reversetender keys destroy 01928c6e-… --reason 'request 2026-117' --yes-i-know \\\n    \
+                      --data /var/lib/rt --keys /var/lib/rt-keys"
+    )]
+    Destroy {
+        /// The organisation's id.
+        organisation: String,
+        /// Why; goes into the log and stays there, so no person's name.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Nobody can bring the data back.
+        #[arg(long)]
+        yes_i_know: bool,
+    },
     /// Make the certificate authority of a new cluster in a directory of the operator's own, and print the cluster's id.
     /// Done once for a cluster. No node needs the directory: keep it elsewhere, whoever has it can add a node.
     Ca {

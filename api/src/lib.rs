@@ -20,6 +20,7 @@ pub mod config;
 pub mod demo;
 pub mod feed;
 pub mod key;
+pub mod keys;
 pub mod limits;
 pub mod node;
 pub mod render;

@@ -12,7 +12,7 @@ use api::config::{self, Config};
 use api::node::{self, VerifyError};
 use api::server::Server;
 use api::simulate::SimulateError;
-use api::{demo, simulate, sql};
+use api::{demo, keys, simulate, sql};
 use clap::Parser;
 use persistence::peers::{Authority, PEER_FOLDER, PeersError};
 use persistence::{HistoryId, RealDisk, inspect};
@@ -60,7 +60,11 @@ fn main() -> ExitCode {
                 (Some(from), Some(to), Ok(history)) => archive::restore(&config, &from, to, history, new_history),
             }
         }
-        Command::Keys(KeysCommand::Rotate) => rotate(&config),
+        Command::Keys(KeysCommand::Rotate) => keys::rotate(&config),
+        Command::Keys(KeysCommand::Revoke { key, lose_proofs }) => keys::revoke(&config, &key, lose_proofs),
+        Command::Keys(KeysCommand::Destroy { organisation, reason, yes_i_know }) => {
+            keys::destroy(&config, &organisation, &reason, yes_i_know)
+        }
         Command::Keys(KeysCommand::Ca { dir }) => certify(Authority::create(&dir).map(|authority| {
             format!("cluster {}: authority in {}", HistoryId(authority.cluster()), dir.display())
         })),
@@ -196,17 +200,6 @@ fn verify(file: &Path, key: Option<&str>, kept: &[PathBuf]) -> anyhow::Result<Ex
             Ok(ExitCode::from(WRONG))
         }
     }
-}
-
-/// Makes a new data key, beside a running node or without one.
-fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
-    let disk = std::sync::Arc::new(RealDisk);
-    let keys = match config::master_key() {
-        Some(master) => master.keys(disk, &config.keys, persistence::system_random),
-        None => persistence::Keys::open(disk, &config.keys, persistence::system_random, false),
-    };
-    println!("{:016x}", keys?.rotate()?);
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads a snapshot and says what is in it.

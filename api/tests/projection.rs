@@ -138,6 +138,8 @@ async fn play(node: &Node) -> TenderId {
     sender.send(BUYER, gone).await;
     let cancel = Action::Cancel { tender, reason: Some("budget".into()) };
     sender.send(BUYER, cancel).await;
+    let erase = AccountAction::Erase { organisation: OrganisationId(4 << 64), reason: "asked to".into() };
+    sender.send(OrganisationId(0), Action::Account(erase)).await;
     sealed
 }
 
@@ -215,6 +217,13 @@ async fn whatever_breaks_the_tables_are_the_fold_of_the_log() {
         let rows = store.rows(table).await.expect("rows");
         assert!(!rows.is_empty(), "{} has rows", table.name);
     }
+    let members = TABLES.iter().find(|table| table.name == "members").expect("a table");
+    let members = store.rows(members).await.expect("rows");
+    let erased = Value::Text(api::text::id(4 << 64));
+    assert!(
+        members.len() == 3 && members.iter().all(|row| row[1] != erased),
+        "who was erased is gone: {members:?}"
+    );
 
     for place in places(dir.path(), "broken") {
         for (step, point) in [(1, Point::Between), (3, Point::BeforeCommit), (7, Point::AfterCommit)] {

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +41,13 @@ async fn bid_on(supplier: Client, ids: Ids, answered: Arc<AtomicU64>, stop: Arc<
         supplier.post(&ids.lot("/bids"), &json!({ "price": price, "confirm": true })).await.expect(201);
         answered.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+/// Starts the program where it must refuse to.
+fn serve(dir: &Path) -> Output {
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_reversetender"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]);
+    serve.arg(dir.join("data")).arg("--keys").arg(dir.join("keys")).output().expect("it runs")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,6 +85,15 @@ async fn keys_are_rotated_while_bids_come() {
     let count = answered.load(Ordering::Acquire);
     assert_eq!(keys_in_use(&log), BTreeSet::from([1, 2, 3, 4]), "what was there stays as it was");
 
+    // An export has the journal written as it stands: under all four keys. (What a start replays it writes again, under
+    // the newest.)
+    actor.get(&ids.tender("/audit")).await.expect(200);
+    let (data, proofs) = (dir.path().join("data"), dir.path().join("proofs"));
+    std::fs::create_dir_all(proofs.join("audit")).expect("a folder");
+    for entry in std::fs::read_dir(data.join("audit")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, proofs.join("audit").join(path.file_name().expect("a name"))).expect("copied");
+    }
     process.kill_and_start().await;
     let now = actor.get(&ids.lot("")).await.expect(200);
     assert_eq!(now["you"]["standing"], format!("{}.00", 900_000 - (count - 1)), "the last bid of {count}");
@@ -86,14 +102,37 @@ async fn keys_are_rotated_while_bids_come() {
     let bids = commands.iter().filter(|command| command["action"] == "bid").count();
     assert_eq!(bids as u64, count, "every one of them is proved, whatever key it lies under");
 
-    // Without an old key the start is refused, and says which file is missing.
+    // A key that is needed is not taken out of use; one that seals proofs alone is, when that is said.
+    let keys = dir.path().join("keys");
+    let revoke = |data: &Path, arguments: &[&str]| {
+        let mut revoke = Command::new(env!("CARGO_BIN_EXE_reversetender"));
+        revoke.args(["keys", "revoke"]).args(arguments).arg("--data").arg(data).arg("--keys").arg(&keys);
+        let output = revoke.output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for wrong in ["key", "0", "4", "0000000000000005"] {
+        let (status, said) = revoke(&data, &[wrong]);
+        assert_eq!(status, Some(2), "{wrong}: {said}");
+    }
+    let (status, said) = revoke(&data, &["2", "--lose-proofs"]);
+    assert!(status == Some(1) && said.contains(".seg") && said.contains("could not start"), "{said}");
+    let (status, said) = revoke(&proofs, &["2"]);
+    assert!(status == Some(1) && said.contains(".journal") && said.contains("--lose-proofs"), "{said}");
+    let (key, revoked) = (keys.join("data/0000000000000002.key"), keys.join("data/0000000000000002.revoked"));
+    assert!(key.exists() && !revoked.exists(), "nothing was changed");
+    let (status, said) = revoke(&proofs, &["2", "--lose-proofs"]);
+    assert!(status == Some(0) && said.contains("out of use") && !key.exists() && revoked.exists(), "{said}");
     drop(process);
+    let output = serve(dir.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("which was revoked"), "{said}");
+    std::fs::rename(revoked, key).expect("renamed back");
+
+    // Without an old key the start is refused, and says which file is missing.
     let key = dir.path().join("keys/data/0000000000000002.key");
     std::fs::rename(&key, key.with_extension("away")).expect("renamed");
-    let mut serve = Command::new(env!("CARGO_BIN_EXE_reversetender"));
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]);
-    let serve = serve.arg(dir.path().join("data")).arg("--keys").arg(dir.path().join("keys"));
-    let output = serve.output().expect("it runs");
+    let output = serve(dir.path());
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("sealed under data key 0000000000000002, which is missing"), "{said}");

@@ -463,4 +463,13 @@ pub enum AccountAction {
         /// The Ed25519 public key.
         public: [u8; 32],
     },
+    /// An organisation's personal data is forgotten: its persons go and their sessions end. From the operator, who then
+    /// destroys its key.
+    #[wincode(tag = 7)]
+    Erase {
+        /// The organisation; its name and what it does stay.
+        organisation: OrganisationId,
+        /// Why, as the operator wrote it; names no person.
+        reason: String,
+    },
 }

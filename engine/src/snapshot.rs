@@ -228,6 +228,12 @@ impl Engine {
         parts.map(|(part, organisation)| (EnginePart(part), organisation))
     }
 
+    /// Whether a snapshot would hold a part that is sealed under the key of `organisation`, as a buyer.
+    pub fn seals_under(&self, organisation: OrganisationId) -> bool {
+        let own = self.tenders.iter().filter(|tender| tender.buyer == organisation);
+        own.flat_map(|tender| &tender.lots).flat_map(lot_parts).any(|(_, is_secret)| is_secret)
+    }
+
     /// The engine that a snapshot was taken of.
     pub fn restore(parts: impl Iterator<Item = EnginePart>) -> Result<Self, RestoreError> {
         let mut parts = parts.map(|part| part.0);

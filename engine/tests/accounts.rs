@@ -55,6 +55,39 @@ impl Book {
     }
 }
 
+/// The persons of one organisation are forgotten, whoever they are; those of others, and its name, stay.
+#[test]
+fn an_erased_organisation_keeps_its_name_and_nobody() {
+    let mut book = Book::new();
+    book.register(1, 10, "a@example.org");
+    book.register(2, 20, "b@example.org");
+    let add = AccountAction::AddMember { user: UserId(3), role: Role::Trader };
+    book.send(by(1, 10), add, Some("c@example.org"));
+    for (user, session) in [(1, 7), (3, 8), (2, 9)] {
+        book.send(signed(user, session), open(session as u8, 1_000), None);
+    }
+    let erase = || AccountAction::Erase { organisation: OrganisationId(10), reason: "asked to".into() };
+    assert_eq!(book.send(Envelope::default(), erase(), None).answer, Answer::Done);
+    let accounts = &book.accounts;
+    assert!(accounts.members(OrganisationId(10)).next().is_none() && accounts.user(UserId(3)).is_none());
+    assert!(
+        accounts.user_by_email("a@example.org").is_none() && accounts.user_by_email("c@example.org").is_none()
+    );
+    assert!(accounts.session(SessionId(7)).is_none() && accounts.session(SessionId(8)).is_none());
+    assert_eq!(accounts.organisation(OrganisationId(10)).map(|org| org.name.as_str()), Some("Org"));
+    assert!(accounts.session(SessionId(9)).is_some() && accounts.user_by_email("b@example.org").is_some());
+    let text: String = accounts.snapshot().map(|part| format!("{part:?}")).collect();
+    assert!(!text.contains("a@example.org") && !text.contains("c@example.org") && text.contains("b@example.org"));
+
+    // Again is nothing, and so is one that nobody knows; nobody is left to act for it, and its addresses are free.
+    assert_eq!(book.send(Envelope::default(), erase(), None).answer, Answer::Done);
+    let unknown = AccountAction::Erase { organisation: OrganisationId(99), reason: String::new() };
+    assert_eq!(book.send(Envelope::default(), unknown, None).answer, Answer::Done);
+    let add = AccountAction::AddMember { user: UserId(4), role: Role::Trader };
+    assert_eq!(refusal(&book.send(by(1, 10), add, Some("d@example.org"))), Some(Refusal::MemberNotFound));
+    assert_eq!(refusal(&book.register(5, 50, "a@example.org")), None);
+}
+
 fn refusal(reply: &Reply) -> Option<Refusal> {
     match &reply.answer {
         Answer::Refused(refused) => Some(refused.refusal),

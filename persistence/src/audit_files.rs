@@ -64,7 +64,7 @@ pub(crate) const RECORD_HEADER: usize = 160;
 const FLAG_SEALED: u32 = 1;
 const FLAG_ERASED: u32 = 2;
 const FLAG_SYSTEM: u32 = 4;
-const FLAG_WHOLE: u32 = 8;
+pub(crate) const FLAG_WHOLE: u32 = 8;
 
 // What a record that is sealed as a whole has from SALT on: the seal, the message's number, and sealed what stands there
 // otherwise.

@@ -30,6 +30,7 @@ const MASTER: &str = "master.key";
 const TOKEN: &str = "token.p8";
 const AUDIT: &str = "audit.p8";
 const ORGANISATIONS: &str = "org";
+const ORDERS: &str = "orders";
 const DATA: &str = "data";
 const MASTER_MAGIC: &[u8; 8] = b"RTMASTK1";
 const ORGANISATION_MAGIC: &[u8; 8] = b"RTORGKY1";
@@ -287,6 +288,24 @@ impl Keys {
         Ok(id)
     }
 
+    /// Takes the data key with number `id` out of use: what is sealed under it can't be read any more. Nothing is
+    /// destroyed, its file is renamed; who renames it back has it again. See [`crate::sealed_under`].
+    ///
+    /// # Errors
+    /// There is no such key, or the folder can't be written.
+    pub fn revoke(&self, id: u64) -> Result<PathBuf, KeyError> {
+        let file = self.data_key_path(id);
+        let revoked = file.with_extension("revoked");
+        let renamed = self.disk.rename(&file, &revoked);
+        match renamed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyError::Missing { path: file }),
+            renamed => renamed.map_err(at(&file))?,
+        }
+        let dir = self.dir.join(DATA);
+        self.disk.sync_dir(&dir).map_err(at(&dir))?;
+        Ok(revoked)
+    }
+
     /// Looks which data key is the newest, and answers its number; 0: there is none.
     pub fn look_for_data_keys(&self) -> Result<u64, KeyError> {
         let dir = self.dir.join(DATA);
@@ -393,9 +412,12 @@ impl Keys {
         }
     }
 
-    /// Destroys an organisation's key for ever: what was sealed with it reads as erased from now on.
+    /// Destroys an organisation's key for ever: what was sealed with it reads as erased from now on. Whoever has it in
+    /// a state in memory must have forgotten that before, and must not need the log again that came before.
     pub fn destroy(&self, organisation: OrganisationId) -> Result<(), KeyError> {
         let mut cache = self.organisations.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not remembered any more, also when the disk fails half-way: then the folder says how far it came.
+        cache.remove(&organisation.0);
         let mut known = self.load(organisation)?;
         let Some(key) = known.key.take() else {
             return Ok(());
@@ -409,6 +431,21 @@ impl Keys {
         self.wipe(organisation)?;
         cache.insert(organisation.0, known);
         Ok(())
+    }
+
+    /// Whether an organisation has a key now, and whether one was destroyed; as the folder says, not as this process
+    /// remembers.
+    pub(crate) fn look(&self, organisation: OrganisationId) -> Result<(bool, bool), KeyError> {
+        let mark = self.dir.join(ORGANISATIONS).join(format!("{}.destroyed", uuid_text(organisation.0)));
+        Ok((self.read(&self.key_path(organisation))?.is_some(), self.read(&mark)?.is_some()))
+    }
+
+    pub(crate) fn orders_dir(&self) -> PathBuf {
+        self.dir.join(ORDERS)
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Overwrites and removes a key file.
@@ -534,7 +571,7 @@ impl Keys {
         Ok(known)
     }
 
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
         match self.disk.open(path) {
             Ok(file) => read_all(&*file).map(Some).map_err(at(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -560,11 +597,11 @@ fn aead_key(secret: &[u8; 32]) -> LessSafeKey {
 }
 
 /// Magic ‖ CRC32C of the body ‖ body.
-fn frame(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
     [&magic[..], &crc32c::crc32c(body).to_le_bytes(), body].concat()
 }
 
-fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], path: &Path) -> Result<&'a [u8], KeyError> {
+pub(crate) fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], path: &Path) -> Result<&'a [u8], KeyError> {
     if bytes.len() < 12 || bytes[..8] != *magic {
         return Err(damaged(path, "its first bytes"));
     }
@@ -579,6 +616,6 @@ fn damaged(path: &Path, what: &'static str) -> KeyError {
     KeyError::Damaged { path: path.to_owned(), what }
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> KeyError + '_ {
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> KeyError + '_ {
     |error| KeyError::Disk { path: path.to_owned(), error }
 }

@@ -48,6 +48,8 @@ mod folder;
 mod format;
 pub mod inspect;
 mod keys;
+mod keys_orders;
+mod keys_use;
 mod leaf;
 mod log;
 mod log_reader;
@@ -78,6 +80,8 @@ pub use error::{Corruption, OpenError, remedy};
 pub use file_seal::Seal;
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use keys::{KeyError, Keys, MasterKey, Random, system_random};
+pub use keys_orders::{Order, Ordered};
+pub use keys_use::{SealedUnder, sealed_under};
 pub use leaf::{
     Chains, ChainsPart, Head, OfferPart, leaf_hash, leaf_hash_with, leaf_of, offer_digest, part_salt, public_part,
     read_public_part, salted_digest, secret_digest,

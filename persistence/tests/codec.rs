@@ -98,6 +98,18 @@ fn commands_of_every_kind_are_bincode() {
     assert_eq!(names.len(), KINDS as usize, "{names:?}");
 }
 
+/// What came after the samples were stored: they hold every kind of command of the first release.
+#[test]
+fn an_erasure_is_bincode() {
+    let disk = FaultyDisk::new();
+    let (_log, recovered) = open(&disk).expect("opened");
+    let erase = engine::AccountAction::Erase { organisation: OrganisationId(7), reason: "asked to".into() };
+    let command = Command { action: Action::Account(erase), ..bid(1, 0) };
+    let bytes = payload(&entry(1, vec![command.clone()]), 0, &recovered.sealer);
+    assert_eq!(bytes, Oracle::entry(std::slice::from_ref(&command)));
+    assert_eq!(decode(&bytes, 1, 0, 1, &recovered.sealer).expect("decoded").entry.commands, [command]);
+}
+
 /// Bytes that anybody can guess, so that a sample is the same on every run.
 fn fixed(bytes: &mut [u8]) {
     for (place, byte) in bytes.iter_mut().enumerate() {

@@ -104,6 +104,14 @@ impl Hub {
                     let gone = |lane: &Arc<Lane>| lane.session().is_none_or(|id| accounts.session(id).is_none());
                     self.end_all(lanes.map(|lanes| lanes.into_iter().filter(gone).collect()));
                 }
+                // Whose sessions ended is known by no command: those of the persons who are gone.
+                AccountAction::Erase { .. } => {
+                    for user in &self.0.users {
+                        if accounts.user(*user.key()).is_none() {
+                            self.end_all(Some(user.value().clone()));
+                        }
+                    }
+                }
                 _ => {}
             }
         }

@@ -19,6 +19,7 @@ use persistence::{
 use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
 use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
+use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::projector::Projector;
 use super::sequencer::{Submission, system_command};
@@ -129,6 +130,12 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         every_bytes: options.snapshot_bytes,
         verifier: options.verifier.clone().map(|program| (program, options.keys.clone())),
         keys: Arc::clone(recovered.sealer.keys()),
+        eraser: Eraser {
+            views: Arc::clone(&views),
+            ring: ring.clone(),
+            shared: Arc::clone(&shared),
+            keys: Arc::clone(recovered.sealer.keys()),
+        },
         tally: Arc::default(),
     };
     let archiver = shipper.zip(reach).map(|(shipper, reach)| Archiver {

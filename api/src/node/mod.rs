@@ -7,6 +7,7 @@ mod audit;
 mod boot;
 mod clock;
 mod core;
+mod erasure;
 mod machine;
 pub mod projector;
 mod sequencer;

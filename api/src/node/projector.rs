@@ -186,6 +186,9 @@ impl Replica {
                 }
             }
             Some(gather) => {
+                if let Machine::Accounts(accounts) = &*machine {
+                    gather.applying_accounts(accounts, entry);
+                }
                 machine.apply(entry, gather);
                 machine.maintain();
                 match machine {

@@ -19,6 +19,7 @@ use persistence::{
 
 use super::audit::{Copied, Followers};
 use super::core::Shared;
+use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::view::{ViewShard, Views};
 use crate::feed::Hub;
@@ -71,6 +72,8 @@ pub struct Snapshotter {
     pub verifier: Option<(PathBuf, PathBuf)>,
     /// The keys; looked after, so that a rotation is noticed.
     pub keys: Arc<Keys>,
+    /// Carries out orders to destroy keys, which takes snapshots.
+    pub eraser: Eraser,
     /// How they went.
     pub tally: Arc<Tally>,
 }
@@ -90,31 +93,37 @@ impl Snapshotter {
                 Ok(_) => {}
                 Err(error) => tracing::error!("The data keys can't be looked at: {error}"),
             }
+            self.eraser.obey(stop, || self.snapshot(stop));
             let now = self.shared.log_bytes.load(Ordering::Relaxed);
             if now - taken_at < self.every_bytes {
                 continue;
             }
             taken_at = now;
-            let (began, applied) = (Instant::now(), self.applied());
-            match self.take(stop) {
-                Ok(covered) => {
-                    let (took, meanwhile) = (began.elapsed().as_millis(), self.applied() - applied);
-                    metrics::counter!("rt_snapshots_total").increment(1);
-                    self.tally.meanwhile.store(meanwhile, Ordering::Release);
-                    self.tally.written.fetch_add(1, Ordering::Release);
-                    tracing::info!(
-                        "Snapshot written and loaded in {took} ms; {meanwhile} entries were applied meanwhile"
-                    );
-                    if self.truncator.truncate(covered).is_err() {
-                        return;
-                    }
-                }
-                Err(_) if stop.try_recv() == Err(TryRecvError::Disconnected) => return,
-                Err(error) => {
-                    metrics::counter!("rt_snapshot_failures_total").increment(1);
-                    self.tally.failed.fetch_add(1, Ordering::Release);
-                    tracing::error!("No new snapshot; those before it and the log are kept: {error}");
-                }
+            // What went wrong was told; it is due again after as many bytes.
+            let _told = self.snapshot(stop);
+        }
+    }
+
+    /// Takes a snapshot, counts it, and lets the log go that it covers.
+    fn snapshot(&self, stop: &Receiver<()>) -> Result<(), String> {
+        let (began, applied) = (Instant::now(), self.applied());
+        match self.take(stop) {
+            Ok(covered) => {
+                let (took, meanwhile) = (began.elapsed().as_millis(), self.applied() - applied);
+                metrics::counter!("rt_snapshots_total").increment(1);
+                self.tally.meanwhile.store(meanwhile, Ordering::Release);
+                self.tally.written.fetch_add(1, Ordering::Release);
+                tracing::info!(
+                    "Snapshot written and loaded in {took} ms; {meanwhile} entries were applied meanwhile"
+                );
+                self.truncator.truncate(covered).map_err(|error| error.to_string())
+            }
+            Err(error) if stop.try_recv() == Err(TryRecvError::Disconnected) => Err(error.to_string()),
+            Err(error) => {
+                metrics::counter!("rt_snapshot_failures_total").increment(1);
+                self.tally.failed.fetch_add(1, Ordering::Release);
+                tracing::error!("No new snapshot; those before it and the log are kept: {error}");
+                Err(error.to_string())
             }
         }
     }

@@ -67,6 +67,17 @@ impl Socket {
         }
     }
 
+    /// Reads until the node closes the socket; its close code.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something comes") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
     /// The next frame.
     pub async fn next(&mut self) -> Value {
         loop {

@@ -132,6 +132,16 @@ impl Gather {
         }
     }
 
+    /// Told before the accounts apply `entry`: who is erased by it is known only now.
+    pub fn applying_accounts(&mut self, accounts: &Accounts, entry: &Entry) {
+        for command in &entry.commands {
+            let Action::Account(AccountAction::Erase { organisation, .. }) = &command.action else { continue };
+            for user in accounts.members(*organisation) {
+                self.batch.delete(&MEMBERS, vec![uuid_text(user.id.0).into()]);
+            }
+        }
+    }
+
     /// Told after the accounts have applied `entry`.
     pub fn applied_accounts(&mut self, accounts: &Accounts, entry: &Entry) {
         let mut organisations = BTreeSet::new();

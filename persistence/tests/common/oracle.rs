@@ -130,6 +130,7 @@ impl Oracle {
             AccountAction::Refresh { token, next, expires_at } => self.put((4u32, token, next, expires_at.0)),
             AccountAction::CloseSession => self.put(5u32),
             AccountAction::AnnounceKey { kid, public } => self.put((6u32, kid, public)),
+            AccountAction::Erase { organisation, reason } => self.put((7u32, organisation.0, reason)),
         }
     }
 
