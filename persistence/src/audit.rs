@@ -13,7 +13,8 @@ use std::sync::Arc;
 use engine::{Action, Entry, LogTime, TenderId};
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::audit_files::{AuditFiles, AuditReader, FILE_HEADER, Header, NOWHERE, RecordKind};
+use crate::audit_files::{AuditFiles, FILE_HEADER, NOWHERE};
+use crate::audit_reader::{AuditReader, Header, RecordKind};
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::leaf::{Chains, ChainsPart, Fed, Head, salted_digest};

@@ -35,6 +35,7 @@ macro_rules! mutant {
 pub mod archive;
 mod audit;
 mod audit_files;
+mod audit_reader;
 mod batch;
 pub mod checkpoint;
 mod codec;
@@ -72,7 +73,8 @@ pub mod sql;
 mod terms;
 
 pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
-pub use audit_files::{AUDIT_VERSION, AuditError, AuditReader, Header, Record, RecordKind};
+pub use audit_files::AUDIT_VERSION;
+pub use audit_reader::{AuditError, AuditReader, Header, Record, RecordKind};
 pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
