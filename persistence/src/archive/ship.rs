@@ -90,6 +90,8 @@ pub struct Shipper {
     audit: BTreeMap<String, u64>,
     /// The newest snapshot that is in the archive, or was found damaged.
     marked: u64,
+    /// A sync of signed roots failed: what a later one says is worth nothing, so no snapshot is shipped any more.
+    unsynced: bool,
     told: Shipped,
     on_bytes: Box<dyn FnMut(u64) + Send>,
 }
@@ -116,6 +118,7 @@ impl Shipper {
             segments: BTreeMap::new(),
             audit: BTreeMap::new(),
             marked: 0,
+            unsynced: false,
             told: Shipped::default(),
             on_bytes: Box::new(|_| {}),
         })
@@ -403,6 +406,9 @@ impl Shipper {
 
     /// The newest snapshot, if the archive does not have it.
     fn fresh_snapshot(&mut self) -> Result<Option<Fresh>, ArchiveError> {
+        if self.unsynced {
+            return Ok(None);
+        }
         let dir = self.snapshots.dir().to_owned();
         let numbers = self.snapshots.numbers().map_err(OpenError::disk(&dir))?;
         let Some(number) = numbers.first().copied().filter(|number| *number > self.marked) else {
@@ -423,7 +429,11 @@ impl Shipper {
             let path = self.dir.join("audit").join(&name);
             let Ok(file) = self.disk.open(&path) else { continue };
             // Durable before it is archived, so that no crash takes it here and leaves it there.
-            file.sync_data().map_err(OpenError::disk(&path))?;
+            if let Err(error) = file.sync_data() {
+                warn!("No snapshot is archived until the next start: {}: {error}", path.display());
+                self.unsynced = true;
+                return Err(OpenError::Disk { path, error }.into());
+            }
             let len = file.len().map_err(OpenError::disk(&path))?.max(FILE_HEADER);
             roots.push((name, len - (len - FILE_HEADER) % ROOT_RECORD as u64));
         }
