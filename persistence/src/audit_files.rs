@@ -4,26 +4,25 @@
 //! replay. Never decides what belongs into the tree.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use engine::Secret;
 
 use crate::audit::{AuditPlace, FAR};
+use crate::audit_growing::{Growing, named};
 use crate::audit_reader::{AuditReader, Header, RecordKind, Shared};
 use crate::checkpoint::Checkpoint;
-use crate::disk::{Disk, DiskFile, replace};
 use crate::file_seal::{FileId, FileOpener, FileSealer, SEAL_HEADER, SealHeader, TAG};
-use crate::format::{put, u16_at, u32_at, u128_at};
+use crate::format::{put, u32_at};
 use crate::merkle::{Hash, node_count};
 use crate::sealer::Place;
-use crate::{HistoryId, KeyError, Sealer};
+use crate::{KeyError, Sealer};
 
 /// Newest version of the files of an audit; written where records are sealed, so that an older program refuses them.
 pub const AUDIT_VERSION: u32 = 2;
 /// The oldest version, in which no record is sealed as a whole; written as long as none is.
-const AUDIT_VERSION_MIN: u32 = 1;
+pub(crate) const AUDIT_VERSION_MIN: u32 = 1;
 /// The version since which records can be sealed; authenticated with each.
 const SEALED_SINCE: u32 = 2;
 /// Keys of sealed records that a reader keeps: one for each process that wrote.
@@ -41,9 +40,9 @@ pub(crate) const NODES_MAGIC: [u8; 8] = *b"RTANODES";
 pub(crate) const JOURNAL_MAGIC: [u8; 8] = *b"RTAJOURN";
 pub(crate) const ROOTS_MAGIC: [u8; 8] = *b"RTAROOTS";
 pub(crate) const FILE_HEADER: u64 = 64;
-const CLUSTER: usize = 16;
-const HISTORY: usize = 32;
-const SHARD: usize = 48;
+pub(crate) const CLUSTER: usize = 16;
+pub(crate) const HISTORY: usize = 32;
+pub(crate) const SHARD: usize = 48;
 
 // A record of the journal, little-endian, at a multiple of 8.
 pub(crate) const LENGTH: usize = 4;
@@ -81,107 +80,6 @@ pub(crate) const ROOT_HASH: usize = 24;
 pub(crate) const ROOT_SIGNATURE: usize = 56;
 pub(crate) const ROOT_RECORD: usize = 120;
 
-/// A file that only grows at its end.
-struct Growing {
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    /// Where the buffer belongs.
-    written: u64,
-    buffer: Vec<u8>,
-}
-
-impl Growing {
-    fn open(place: &AuditPlace, shard: u16, kind: &str, magic: [u8; 8]) -> io::Result<Self> {
-        let path = place.dir.join(format!("{shard:04x}.{kind}"));
-        let head_of = |version: u32| {
-            let mut head = vec![0; FILE_HEADER as usize];
-            put(&mut head, 0, &magic);
-            put(&mut head, 8, &version.to_le_bytes());
-            put(&mut head, CLUSTER, &place.sealer.cluster().to_le_bytes());
-            put(&mut head, HISTORY, &place.history.0.to_le_bytes());
-            put(&mut head, SHARD, &shard.to_le_bytes());
-            let crc = head_checksum(&head);
-            put(&mut head, 12, &crc.to_le_bytes());
-            head
-        };
-        let is_sealed = place.sealer.seals_everything();
-        let head = head_of(if is_sealed { AUDIT_VERSION } else { AUDIT_VERSION_MIN });
-        let file = match place.disk.open(&path) {
-            Ok(file) if file.len()? >= FILE_HEADER => {
-                let mut found = vec![0; FILE_HEADER as usize];
-                file.read_at(0, &mut found)?;
-                let version = (AUDIT_VERSION_MIN..=AUDIT_VERSION).find(|version| found == head_of(*version));
-                if version == Some(AUDIT_VERSION_MIN) && is_sealed {
-                    // Before the first record that an older program would take for damage. A head lies in one sector.
-                    file.write_at(0, &[&head])?;
-                    file.sync_data()?;
-                } else if version.is_none() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, differs(&path, &found, &head)));
-                }
-                file
-            }
-            // A start that was cut short left it without a head.
-            Ok(_) => create(&*place.disk, place, &path, &head)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&*place.disk, place, &path, &head)?,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { path, file: Arc::from(file), written: FILE_HEADER, buffer: Vec::new() })
-    }
-
-    fn end(&self) -> u64 {
-        self.written + self.buffer.len() as u64
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.file.write_at(self.written, &[&self.buffer])?;
-            self.written += self.buffer.len() as u64;
-            self.buffer.clear();
-        }
-        Ok(())
-    }
-}
-
-/// Gives a file of an audit to another history. Its records don't know theirs.
-pub(crate) fn adopt(file: &dyn DiskFile, history: HistoryId) -> io::Result<()> {
-    let mut head = vec![0; FILE_HEADER as usize];
-    file.read_at(0, &mut head)?;
-    put(&mut head, HISTORY, &history.0.to_le_bytes());
-    let crc = head_checksum(&head);
-    put(&mut head, 12, &crc.to_le_bytes());
-    file.write_at(0, &[&head])
-}
-
-fn head_checksum(head: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[CLUSTER..])
-}
-
-/// Aside first: a file that has its name has its head, whatever a power cut leaves of what was not synced.
-fn create(disk: &dyn Disk, place: &AuditPlace, path: &Path, head: &[u8]) -> io::Result<Box<dyn DiskFile>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    replace(disk, &place.dir, &name, head)?;
-    disk.open(path)
-}
-
-fn differs(path: &Path, found: &[u8], expected: &[u8]) -> String {
-    let path = path.display();
-    let is_known = (AUDIT_VERSION_MIN..=AUDIT_VERSION).contains(&u32_at(found, 8));
-    let what = if found[..8] != expected[..8] || !is_known {
-        format!("not a file of an audit of version {AUDIT_VERSION_MIN} to {AUDIT_VERSION}")
-    } else if u128_at(found, CLUSTER) != u128_at(expected, CLUSTER)
-        || u128_at(found, HISTORY) != u128_at(expected, HISTORY)
-        || u16_at(found, SHARD) != u16_at(expected, SHARD)
-    {
-        "it belongs to another log".into()
-    } else {
-        "its head is damaged".into()
-    };
-    format!(
-        "{path}: {what}; restore the folder `audit` that belongs to this data folder, or move it away: then only \
-             what comes can be proved"
-    )
-}
-
 /// The files of one shard's audit.
 pub(crate) struct AuditFiles {
     shard: u16,
@@ -209,7 +107,7 @@ pub(crate) fn file_id(sealer: &Sealer, shard: u16) -> FileId {
 
 impl AuditFiles {
     pub(crate) fn open(place: &AuditPlace, shard: u16) -> io::Result<Self> {
-        place.disk.create_dir(&place.dir)?;
+        place.disk.create_dir(&place.dir).map_err(named(&place.dir))?;
         let mut roots = Growing::open(place, shard, "roots", ROOTS_MAGIC)?;
         roots.written = sound_roots(&roots, shard)?;
         Ok(Self {
@@ -409,12 +307,13 @@ pub(crate) fn checksum(record: &[u8], shard: u16, at: u64) -> u32 {
 
 /// Where the sound roots end: a crash may have torn the last ones.
 fn sound_roots(roots: &Growing, shard: u16) -> io::Result<u64> {
-    let len = roots.file.len()?;
+    let at_path = named(&roots.path);
+    let len = roots.file.len().map_err(&at_path)?;
     let mut count = (len - FILE_HEADER) / ROOT_RECORD as u64;
     while count > 0 {
         let at = FILE_HEADER + (count - 1) * ROOT_RECORD as u64;
         let mut record = [0; ROOT_RECORD];
-        roots.file.read_at(at, &mut record)?;
+        roots.file.read_at(at, &mut record).map_err(&at_path)?;
         if u32_at(&record, 0) == checksum(&record, shard, at) {
             break;
         }

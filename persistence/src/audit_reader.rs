@@ -39,7 +39,7 @@ pub enum AuditError {
         what: &'static str,
     },
     /// The disk refused.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}. {}", .path.display(), crate::error::remedy(.error))]
     Disk {
         /// The file.
         path: PathBuf,

@@ -44,7 +44,9 @@ pub enum OpenError {
         valid: String,
     },
     /// It belongs to another cluster, history or shard set: give the right folder.
-    #[error("{}: belongs to another log ({what}): expected {expected}, found {found}", .file.display())]
+    #[error(
+        "{}: belongs to another log ({what}): expected {expected}, found {found}. Nothing was changed; give the folder that belongs to it, or restore this file from a backup", .file.display()
+    )]
     Foreign {
         /// The file.
         file: PathBuf,
@@ -56,7 +58,9 @@ pub enum OpenError {
         found: String,
     },
     /// Made by another version: start the program that reads it.
-    #[error("{}: format version {found} is not known to this program, which reads version {expected}", .file.display())]
+    #[error(
+        "{}: format version {found} is not known to this program, which reads version {expected}. Nothing was changed; start the program that wrote it, or restore the file from a backup", .file.display()
+    )]
     Version {
         /// The file.
         file: PathBuf,
@@ -69,7 +73,9 @@ pub enum OpenError {
     #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// An entry can't be read: start a newer program, or restore.
-    #[error("{}, offset {offset}: {error}", .file.display())]
+    #[error(
+        "{}, offset {offset}: an entry can't be read: {error}. Start the program that wrote it, or restore this data folder from a backup", .file.display()
+    )]
     Entry {
         /// The file.
         file: PathBuf,

@@ -104,13 +104,15 @@ pub enum KeyError {
         what: &'static str,
     },
     /// A sealed part does not open with its key at this place: it was moved or changed.
-    #[error("a sealed part of organisation {organisation} does not open at this place: it was moved or changed")]
+    #[error(
+        "a sealed part of organisation {organisation} does not open at this place: it was moved or changed; restore the file that holds it from a backup"
+    )]
     Unsealed {
         /// The organisation, as a UUID.
         organisation: String,
     },
     /// The disk refused.
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}. {}", crate::error::remedy(.error))]
     Disk {
         /// The file.
         path: PathBuf,

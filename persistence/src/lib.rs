@@ -35,6 +35,7 @@ macro_rules! mutant {
 pub mod archive;
 mod audit;
 mod audit_files;
+mod audit_growing;
 mod audit_reader;
 mod batch;
 pub mod checkpoint;

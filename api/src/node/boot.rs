@@ -46,7 +46,7 @@ pub enum BootError {
         why: String,
     },
     /// The files of the audit can't be used.
-    #[error("the audit can't be opened: {}. {}", .0, persistence::remedy(.0))]
+    #[error("the audit can't be opened: {0}")]
     Audit(#[source] std::io::Error),
     /// The folder can't be shipped to an archive.
     #[error(transparent)]

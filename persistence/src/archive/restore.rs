@@ -24,7 +24,7 @@ use crate::meta::Meta;
 use crate::scan::{opener, scan};
 use crate::segment::{self, Identity};
 use crate::snapshot::{self, Snapshots};
-use crate::{HistoryId, MasterKey, Sealer, audit_files, uuid_text};
+use crate::{HistoryId, MasterKey, Sealer, audit_growing, uuid_text};
 
 /// How many objects are fetched at a time.
 const FETCHERS: usize = 8;
@@ -610,7 +610,7 @@ impl Restore {
         }
         for piece in audit.iter().filter(|piece| piece.from == 0) {
             let path = self.path_of(piece);
-            audit_files::adopt(&*open(&path)?, restored.history).map_err(OpenError::disk(&path))?;
+            audit_growing::adopt(&*open(&path)?, restored.history).map_err(OpenError::disk(&path))?;
         }
         Ok(())
     }
