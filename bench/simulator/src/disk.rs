@@ -36,8 +36,22 @@ pub struct Hazards {
     pub stale: u64,
     /// Bytes that all files may take together.
     pub capacity: Option<u64>,
-    /// The device answers nothing but errors.
-    pub broken: bool,
+    /// The device has failed, and stays so until it is replaced.
+    pub broken: Option<Broken>,
+}
+
+/// What a device that failed for ever still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Reads work, nothing can be written: what worn flash memory does.
+    Writes,
+    /// Every operation fails.
+    All,
+}
+
+impl Broken {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Writes, Self::All];
 }
 
 /// How the power goes.
@@ -75,6 +89,8 @@ impl Crash {
 struct Inode {
     /// What a process sees.
     cache: Vec<u8>,
+    /// What processes wrote, even where the cache holds something else: then a lie was read back before it was written to.
+    meant: Vec<u8>,
     /// What was promised to be durable.
     image: Vec<u8>,
     /// What the device holds instead, by sector.
@@ -82,13 +98,19 @@ struct Inode {
     /// What a sector held before its last sync.
     before: BTreeMap<usize, Vec<u8>>,
     /// Versions of sectors written since the last sync.
-    pending: BTreeMap<usize, Vec<Vec<u8>>>,
+    pending: BTreeMap<usize, Vec<Version>>,
     /// Whether the cache holds a sector as it was before.
     stale: bool,
 }
 
 /// Sectors, each by its file and its number there.
 pub type Places = BTreeSet<(u64, usize)>;
+
+/// A sector as it was written: what the cache held of it, and what was meant where that is something else.
+struct Version {
+    bytes: Vec<u8>,
+    meant: Option<Vec<u8>>,
+}
 
 #[derive(Clone)]
 enum Change {
@@ -130,6 +152,9 @@ pub struct Image {
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
+
+/// The class of every operation that a device refuses which has failed for ever.
+const DEVICE_FAILED: &str = "operation refused by a device that failed for ever";
 
 fn range(sector: usize, len: usize) -> std::ops::Range<usize> {
     (sector * SECTOR).min(len)..((sector + 1) * SECTOR).min(len)
@@ -228,6 +253,13 @@ impl SimDisk {
         self.state().inodes.values().any(|inode| inode.stale || !inode.overlay.is_empty())
     }
 
+    /// Whether the device ever held something else than it promised.
+    pub fn ever_damaged(&self) -> bool {
+        let state = self.state();
+        let words = ["bits changed", "sync lied", "write lost", "write misdirected", "stale sector read"];
+        words.iter().any(|word| state.injected.contains_key(word))
+    }
+
     /// The power goes, or the process: every operation fails until [`SimDisk::restart`].
     pub fn down(&self) {
         self.state().down = true;
@@ -300,6 +332,7 @@ impl SimDisk {
                     continue;
                 }
                 inode.image[place.start..place.start + len].copy_from_slice(&bytes[..len]);
+                inode.meant[place.start..place.start + len].copy_from_slice(&bytes[..len]);
             }
         }
     }
@@ -318,6 +351,7 @@ impl SimDisk {
             inode.overlay.clear();
             inode.stale = false;
             inode.cache.clone_from(&inode.image);
+            inode.meant.clone_from(&inode.image);
             inode.pending.clear();
         }
     }
@@ -364,6 +398,38 @@ impl SimDisk {
         Some((path, sector * SECTOR))
     }
 
+    /// Memory is short: some file for which `may` holds and of which nothing is pending is forgotten by the cache, so
+    /// that who reads it from now on sees what the device holds.
+    pub fn evict(&self, may: impl Fn(&Path) -> bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let clean = |id: &u64| state.inodes.get(id).is_some_and(|inode| inode.pending.is_empty());
+        let files: Vec<u64> =
+            state.names.iter().filter(|(path, id)| may(path) && clean(id)).map(|(_, id)| *id).collect();
+        if state.down || files.is_empty() {
+            return;
+        }
+        let id = state.random.pick(&files);
+        let lied = state.inodes.get(&id).is_some_and(|inode| !inode.overlay.is_empty());
+        state.reload(id);
+        state.count(if lied { "file evicted, and the device holds something else" } else { "file evicted" });
+    }
+
+    /// Copies the files under `dir` of another disk, as durable ones.
+    pub fn copy_from(&self, other: &Self, dir: &Path) {
+        let (mut state, other) = (self.state(), other.state());
+        for (path, id) in other.durable_names.iter().filter(|(path, _)| path.starts_with(dir)) {
+            let Some(from) = other.inodes.get(id) else { continue };
+            let content = || from.image.clone();
+            let inode = Inode { image: content(), cache: content(), meant: content(), ..Inode::default() };
+            let id = state.next;
+            state.next += 1;
+            state.inodes.insert(id, inode);
+            state.names.insert(path.clone(), id);
+            state.durable_names.insert(path.clone(), id);
+        }
+    }
+
     /// All files, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
@@ -383,6 +449,7 @@ impl Inode {
     fn reload(&mut self) {
         self.stale = false;
         self.cache.clone_from(&self.image);
+        self.meant.clone_from(&self.image);
         for (sector, bytes) in &self.overlay {
             let place = range(*sector, self.cache.len());
             let len = place.len().min(bytes.len());
@@ -413,24 +480,33 @@ impl Inode {
                 Crash::Reordered => random.between(0, versions.len() as i64) as usize,
                 _ => versions.len(),
             };
-            let Some(bytes) = version.checked_sub(1).map(|version| &versions[version]) else { continue };
+            let Some(version) = version.checked_sub(1).map(|version| &versions[version]) else { continue };
+            let Version { bytes, meant } = version;
             let place = range(sector, self.image.len());
             let len = place.len().min(bytes.len());
-            self.image[place.start..place.start + len].copy_from_slice(&bytes[..len]);
+            let promised = meant.as_ref().unwrap_or(bytes);
+            self.image[place.start..place.start + len].copy_from_slice(&promised[..len]);
             self.overlay.remove(&sector);
+            if meant.is_some() {
+                self.overlay.insert(sector, bytes[..len].to_vec());
+            }
         }
         grows && !length_kept
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
-        if self.cache.len() < end {
-            self.cache.resize(end, 0);
+        for content in [&mut self.cache, &mut self.meant] {
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[offset..end].copy_from_slice(bytes);
         }
-        self.cache[offset..end].copy_from_slice(bytes);
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let place = range(sector, self.cache.len());
-            self.pending.entry(sector).or_default().push(self.cache[place].to_vec());
+            let (bytes, meant) = (&self.cache[place.clone()], &self.meant[place]);
+            let meant = (bytes != meant).then(|| meant.to_vec());
+            self.pending.entry(sector).or_default().push(Version { bytes: bytes.to_vec(), meant });
         }
     }
 }
@@ -461,19 +537,24 @@ impl State {
         happens
     }
 
-    fn alive(&self) -> io::Result<()> {
+    fn alive(&mut self) -> io::Result<()> {
         if self.down {
-            Err(gone())
-        } else if self.hazards.broken {
-            Err(failed())
-        } else {
-            Ok(())
+            return Err(gone());
         }
+        if self.hazards.broken == Some(Broken::All) {
+            self.count(DEVICE_FAILED);
+            return Err(failed());
+        }
+        Ok(())
     }
 
     /// Counts an operation; tells whether the power goes at it.
     fn operate(&mut self) -> io::Result<bool> {
         self.alive()?;
+        if self.hazards.broken.is_some() {
+            self.count(DEVICE_FAILED);
+            return Err(failed());
+        }
         self.operations += 1;
         let pending = self.inodes.values().any(|inode| !inode.pending.is_empty()) || !self.changes.is_empty();
         let one_in = if pending { self.hazards.crash.div_ceil(10) } else { self.hazards.crash };
@@ -525,6 +606,10 @@ impl State {
     }
 
     fn sync(&mut self, id: u64) -> io::Result<()> {
+        if self.hazards.broken.is_some() && !self.down {
+            // As for one sync that fails: what was pending counts as clean from now on, and is not on the device.
+            inode(self, id).pending.clear();
+        }
         if self.operate()? {
             return Err(gone());
         }
@@ -545,9 +630,11 @@ impl State {
             if place.start < before_len {
                 old = inode.overlay.remove(&sector).filter(|bytes| bytes.len() == old.len()).unwrap_or(old);
             }
-            inode.image[place.clone()].copy_from_slice(&inode.cache[place]);
+            inode.image[place.clone()].copy_from_slice(&inode.meant[place.clone()]);
             if lies {
                 inode.overlay.insert(sector, old.clone());
+            } else if inode.cache[place.clone()] != inode.meant[place.clone()] {
+                inode.overlay.insert(sector, inode.cache[place].to_vec());
             }
             inode.before.insert(sector, old);
             sectors.push(sector);
@@ -598,7 +685,7 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let state = self.state();
+        let mut state = self.state();
         state.alive()?;
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(SimFile { disk: self.clone(), inode, boots: state.boots }))
@@ -648,7 +735,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let mut state = self.state();
         state.alive()?;
         let inside = state.names.keys().filter(|file| file.parent() == Some(path));
         Ok(inside.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())

@@ -53,6 +53,8 @@ struct Shard {
     comparison: Comparison,
     /// SHA-256 of each entry with its term, by index from 1.
     hashes: Vec<[u8; 32]>,
+    /// The entries themselves, and which of their commands were passed by.
+    entries: Vec<(Entry, BTreeSet<usize>)>,
     /// The latest deadline that an entry has handled.
     handled: LogTime,
     /// Keys under which a command panicked.
@@ -91,6 +93,28 @@ pub struct Judge {
     pub answers: u64,
     /// See `commands`.
     pub frames: u64,
+}
+
+impl Shard {
+    /// The hash of the state after a replay from zero to an entry.
+    fn cold(&self, number: u16, last: u64) -> [u8; 32] {
+        let mut machine = Machine::new(number);
+        for (entry, passed) in &self.entries[..last as usize] {
+            for position in passed {
+                machine.pass_by(entry.index, *position as u32);
+            }
+            machine.apply(entry, &mut Unheard);
+            machine.maintain();
+        }
+        machine.state_hash()
+    }
+}
+
+/// Hears nothing of what a replay says again.
+struct Unheard;
+
+impl Sink for Unheard {
+    fn reply(&mut self, _position: usize, _reply: &Reply) {}
 }
 
 /// Takes what the replica says.
@@ -143,6 +167,7 @@ impl Judge {
             twin: Twin::default(),
             comparison: Comparison::default(),
             hashes: Vec::new(),
+            entries: Vec::new(),
             handled: LogTime(0),
             internal: BTreeSet::new(),
             places: BTreeMap::new(),
@@ -300,6 +325,30 @@ impl Judge {
         Ok(())
     }
 
+    /// A process has started on a folder that was restored: to its end, or to some point.
+    pub fn restored(&mut self, found: &Found, to_end: bool) {
+        for recovered in &found.entries {
+            let (shard, index) = (recovered.shard, recovered.entry.index);
+            let expected = self.shards[usize::from(shard)].hashes.get(index as usize - 1);
+            let same = expected == Some(&hash(recovered.term, &recovered.entry));
+            assert!(same, "P3: entry {index} of shard {shard} was restored as another");
+        }
+        for (number, (last, machine)) in found.last.iter().zip(&found.machines).enumerate() {
+            let shard = &self.shards[number];
+            let known = shard.hashes.len() as u64;
+            assert!(
+                *last == known || (!to_end && *last < known),
+                "P3: shard {number} is restored to {last} of {known}"
+            );
+            let cold = if *last == known { shard.replica.state_hash() } else { shard.cold(number as u16, *last) };
+            assert!(
+                machine.state_hash() == cold,
+                "P3: shard {number} restored to {last} differs from a cold replay"
+            );
+            self.trace.update(cold);
+        }
+    }
+
     /// The last known entry of each shard.
     pub fn known(&self) -> Vec<u64> {
         self.shards.iter().map(|shard| shard.hashes.len() as u64).collect()
@@ -384,7 +433,9 @@ impl Judge {
         } else {
             self.tenders(number, entry, passed);
         }
-        self.shards[usize::from(number)].hashes.push(hash);
+        let shard = &mut self.shards[usize::from(number)];
+        shard.hashes.push(hash);
+        shard.entries.push((entry.clone(), passed.clone()));
     }
 
     /// D5, D6, A5, A8: a logged command is one that a client sent, once, unchanged but for its stamp, in order.

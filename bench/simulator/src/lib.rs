@@ -7,15 +7,17 @@
 //!                │    ▲                      │ Surroundings          │ Disk
 //!                ▼    │                      ▼                       ▼
 //!             clients · subscribers       clocks (Slew)           disk: sectors, names, lengths; lies, rot, power
+//!                │                           │                       archive: objects; away, refused, answers lost
 //!                │                           │
 //!                └────────► judge ◄──────────┘   replica that never restarts + naive twin: D, A, F, V
 //! ```
 //!
 //! A seed is a run, bit for bit: streams for workload, disk, clock, crashes and pace, no threads, no clock and no
 //! randomness of the machine. Three seeds of four are worlds that can recover (crashes at every operation of the disk,
-//! in recovery and in snapshots, full, slow and failing disks, clocks that jump): nothing answered may be lost. Every
-//! fourth has a disk that lies and rots: then only safety counts; what is damaged is refused by name, and after it was
-//! restored everything must be there.
+//! in recovery and in snapshots, full, slow and failing disks, devices that are dead for a while, archives that are away,
+//! clocks that jump): nothing answered may be lost. Every fourth has a disk that lies and rots: then only safety counts;
+//! what is damaged is refused by name, and after it was restored everything must be there. In the end folders are
+//! restored from the archive and compared with a cold replay.
 //!
 //! `cargo xtask simulate --seeds N --minutes M` runs it at length; `--seed S` runs one world again.
 
@@ -29,6 +31,7 @@ mod twin;
 #[path = "../../../engine/tests/watch/mod.rs"]
 mod watch;
 
+mod archive;
 mod chance;
 mod client;
 pub mod disk;

@@ -56,11 +56,23 @@ pub enum Mark {
     DamageRefused,
     /// What a lying or careless disk lost was found missing.
     LieRefused,
+    /// A start on a device that had failed for ever was refused, and said so.
+    DeadDeviceRefused,
+    /// What was durable reached the archive.
+    Archived,
+    /// The archive was away, and got everything later.
+    ArchiveCaughtUp,
+    /// A lie of the disk, or rot, was found when a durable record was read to be archived.
+    DamageNotArchived,
+    /// A folder was restored from the archive, and was all there.
+    Restored,
+    /// A folder was restored to a point before the end.
+    RestoredToPoint,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 32] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -87,6 +99,12 @@ impl Mark {
         Self::KeyRecalled,
         Self::DamageRefused,
         Self::LieRefused,
+        Self::DeadDeviceRefused,
+        Self::Archived,
+        Self::ArchiveCaughtUp,
+        Self::DamageNotArchived,
+        Self::Restored,
+        Self::RestoredToPoint,
     ];
 }
 

@@ -17,9 +17,11 @@ use api::node::{
 };
 use crossbeam::channel::Receiver;
 use engine::LogTime;
+use persistence::archive::{ArchiveError, Reach, Shipper, Store};
 use persistence::checkpoint::AuditSigner;
 use persistence::{AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, SkipMark, Snapshots, Solo};
 
+use crate::archive::SimStore;
 use crate::chance::{Random, entropy};
 use crate::disk::{Places, SimDisk};
 
@@ -253,6 +255,13 @@ pub struct Node {
     followed: Receiver<Followed>,
     /// Entries on their way to the view.
     to_view: VecDeque<Committed>,
+    archiving: Option<Archiving>,
+}
+
+/// What ships the log to an archive.
+struct Archiving {
+    shipper: Shipper,
+    reach: Arc<Reach>,
 }
 
 /// What a start found; for the judge.
@@ -296,13 +305,19 @@ pub fn layout() -> Options {
 }
 
 impl Node {
-    /// Starts a process on `disk` at `at`, as the program does.
-    pub fn start(disk: &SimDisk, at: i64, clocks: Clocks, random: Random) -> Result<(Self, Found), NoStart> {
+    /// Starts a process on `disk` at `at`, as the program does; with a `store` its log is archived there.
+    pub fn start(
+        disk: &SimDisk,
+        store: Option<&SimStore>,
+        at: i64,
+        clocks: Clocks,
+        random: Random,
+    ) -> Result<(Self, Found), NoStart> {
         let failed = |text: String| if disk.is_down() { NoStart::Power } else { NoStart::Refused(text) };
         let hub = Hub::new();
         let recovery =
             recover(Arc::new(disk.clone()), layout(), &hub).map_err(|error| failed(error.to_string()))?;
-        let Recovery { log, recovered, shards, audits, poisoned } = recovery;
+        let Recovery { mut log, recovered, shards, audits, poisoned } = recovery;
         let mut entries = Vec::new();
         for entry in recovered.entries_from_start() {
             entries.push(entry.map_err(|error| failed(error.to_string()))?);
@@ -315,6 +330,14 @@ impl Node {
         if disk.is_down() {
             return Err(NoStart::Power);
         }
+        let archiving = store.map(|store| {
+            let store: Arc<dyn Store> = Arc::new(store.clone());
+            let (dir, snapshots) = (layout().dir, recovered.snapshots.clone());
+            Shipper::new(Arc::new(disk.clone()), &dir, snapshots, store)
+                // Before the first segment can go.
+                .map(|shipper| Archiving { shipper, reach: log.keep_for_archive() })
+        });
+        let archiving = archiving.transpose().map_err(|error| failed(error.to_string()))?;
         let (followers, followed) = Followers::new(Arc::clone(&audit), FOLLOWED);
         let machines: Vec<Machine> = shards.iter().map(|shard| shard.machine.clone()).collect();
         let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
@@ -359,7 +382,7 @@ impl Node {
         io.borrow_mut().ring.extend(first);
         let views = Views::new(shards);
         let (snapshots, to_view) = (recovered.snapshots, VecDeque::new());
-        Ok((Self { sequencer, io, views, snapshots, audit, followers, followed, to_view }, found))
+        Ok((Self { sequencer, io, views, snapshots, audit, followers, followed, to_view, archiving }, found))
     }
 
     /// Its surroundings.
@@ -499,6 +522,28 @@ impl Node {
                 }
                 Err(error) => Some(error.to_string()),
             }
+        })
+    }
+
+    /// Ships what is durable to the archive, as its thread does every second, and lets go what waited for it. What kept
+    /// it from shipping is told, not fatal.
+    pub fn ship(&mut self, at: i64) -> Result<Option<ArchiveError>, Ended> {
+        let now = self.now(at);
+        let Some(Archiving { shipper, reach }) = &mut self.archiving else { return Ok(None) };
+        let trouble = shipper.ship(|| reach.durable(), now.0).err();
+        let whole = shipper.shipped().whole;
+        let more = whole > reach.archived();
+        reach.set_archived(whole);
+        self.guarded(|node| {
+            let mut io = node.io.borrow_mut();
+            if io.disk.is_down() {
+                resume_unwind(Box::new(Ended::Power));
+            }
+            if more {
+                let cut = io.log.truncate(&[]);
+                io.after(cut);
+            }
+            trouble
         })
     }
 

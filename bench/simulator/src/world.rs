@@ -7,24 +7,25 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use api::node::Submission;
-use engine::LogTime;
-
+use crate::archive::SimStore;
 use crate::chance::{Random, seed_entropy, stream};
 use crate::client::Clients;
-use crate::disk::{Crash, Image, SimDisk};
+use crate::disk::{Image, SimDisk};
 use crate::judge::{Judge, Loss};
 use crate::marks::Mark;
-use crate::node::{Clocks, Ended, Flush, MS, NoStart, Node, SECOND};
+use crate::node::{Clocks, Ended, Flush, MS, Node, SECOND};
 use crate::quiet;
 pub use crate::report::{Plan, Report};
 
+mod archive;
 mod faults;
+mod heal;
+mod process;
+mod refusals;
+mod traffic;
 
 /// Bytes of log after which a snapshot is taken.
 const SNAPSHOT_BYTES: u64 = 16 << 10;
-/// How long a fresh command may take once everything is healed.
-const HEALED_WITHIN: i64 = 10 * SECOND;
 /// The wall clock where true time is 0.
 const EPOCH: i64 = 1_700_000_000_000 * MS;
 
@@ -65,6 +66,16 @@ enum What {
     Recall,
     /// Bytes change behind everybody's back.
     Damage,
+    /// The device fails for ever.
+    Break,
+    /// Somebody replaces it.
+    Mend,
+    /// Memory is short, and a file is forgotten by the cache.
+    Evict,
+    /// What is durable is shipped to the archive.
+    Ship { process: u64 },
+    /// The archive can't be reached, or can again.
+    GoAway { away: bool },
 }
 
 /// See the module.
@@ -104,6 +115,13 @@ pub struct World {
     undetectable: u64,
     /// All flushes.
     flushes: Vec<Flush>,
+    /// Where the log is archived; in most worlds.
+    store: Option<SimStore>,
+    /// Whether the archive lacked something because its store refused.
+    archive_behind: bool,
+    /// Whether the device has failed, and the last durable entry of each shard when it did.
+    dead: bool,
+    promised_when_dead: Option<Vec<u64>>,
     clients: Clients,
     judge: Judge,
 }
@@ -161,6 +179,10 @@ impl World {
             refused: 0,
             undetectable: 0,
             flushes: Vec::new(),
+            store: (!plan.seed.is_multiple_of(5)).then(|| SimStore::new(plan.seed)),
+            archive_behind: false,
+            dead: false,
+            promised_when_dead: None,
             clients: Clients::new(plan.seed),
             judge: Judge::new(),
             chance: stream(plan.seed, "more"),
@@ -180,6 +202,9 @@ impl World {
             (50, What::Slow { slow: true }),
             (120, What::Poison),
             (10, What::Recall),
+            (200, What::Break),
+            (8, What::Evict),
+            (60, What::GoAway { away: true }),
         ] {
             world.some_time(seconds, what);
         }
@@ -205,8 +230,8 @@ impl World {
         let recoverable = self.plan.recoverable;
         self.disk.plan(|hazards| {
             hazards.crash = 6_000;
-            hazards.sync_error = 3_000;
-            hazards.write_error = 6_000;
+            hazards.sync_error = 1_000;
+            hazards.write_error = 3_000;
             if !recoverable {
                 hazards.lie = 400;
                 hazards.lost = 400;
@@ -305,6 +330,18 @@ impl World {
                     self.poison();
                 }
             }
+            What::Break => self.break_device(),
+            What::Mend => self.mend_device(),
+            What::Evict => {
+                self.evict();
+                self.some_time(8, What::Evict);
+            }
+            What::Ship { process } => {
+                if process == self.judge.process() && self.is_up() {
+                    self.ship();
+                }
+            }
+            What::GoAway { away } => self.go_away(away),
             What::Recall => {
                 self.recall();
                 self.some_time(10, What::Recall);
@@ -341,6 +378,10 @@ impl World {
             };
             let Some(published) = published else { break };
             let (shard, promised) = (published.shard, promised[usize::from(published.shard)]);
+            if let Some(before) = &self.promised_when_dead {
+                let durable = published.entry.index <= before[usize::from(shard)];
+                assert!(durable, "D4: an entry was answered that a device took which had failed for ever");
+            }
             self.judge.published(shard, published.term, &published.entry, promised);
             node.publish(published);
         }
@@ -415,58 +456,6 @@ impl World {
         }
     }
 
-    /// One command more of a client, or its last one again.
-    fn client_acts(&mut self, client: usize) {
-        if !self.is_up() || self.stopping {
-            let wait = self.pace.between(100, 3_000) * MS;
-            return self.after(wait, What::Act { client });
-        }
-        if self.clients.waits(client) {
-            return self.send_again(client);
-        }
-        let Some(node) = &self.nodes[0] else { return };
-        let stamp = node.now(self.at);
-        let new = self.clients.new_command(client, stamp, &mut self.judge);
-        self.send(client, new);
-    }
-
-    fn send_again(&mut self, client: usize) {
-        let Some(node) = &self.nodes[0] else { return };
-        let stamp = node.now(self.at);
-        let Some(again) = self.clients.again(client, stamp, &mut self.judge) else {
-            // Without a key it is not known what became of it, and it must not be sent twice.
-            let wait = self.pace.between(10, 2_000) * MS;
-            return self.after(wait, What::Act { client });
-        };
-        self.send(client, again);
-    }
-
-    fn send(&mut self, client: usize, (stamp, request, submission): (LogTime, u64, Submission)) {
-        let slow = self.pace.one_in(30);
-        let delay = self.pace.between(10, if slow { 60_000 } else { 800 }) * 1_000;
-        let arrives = self.clients.in_order(client, self.at + delay);
-        let Some(node) = &mut self.nodes[0] else { return };
-        node.send(arrives, stamp, submission);
-        if self.pace.one_in(15) {
-            let wait = self.pace.between(1, 40) * MS;
-            self.after(wait, What::Impatient { client, request });
-        }
-        self.look();
-    }
-
-    /// A pause of a client; sometimes up to the edge of a deadline.
-    fn at_an_edge(&mut self, client: usize, wait: i64) -> i64 {
-        let shard = 1 + (client % usize::from(crate::node::TENDER_SHARDS)) as u16;
-        let Some(node) = &self.nodes[0] else { return wait };
-        if !self.pace.one_in(3) {
-            return wait;
-        }
-        let Some(deadline) = self.judge.twin(shard).next_deadline() else { return wait };
-        let left = (deadline - node.now(self.at).0) * MS;
-        let edge = left + self.pace.between(-3, 2) * MS / 2;
-        if (0..60 * SECOND).contains(&edge) { edge } else { wait }
-    }
-
     fn second(&mut self) {
         let process = self.judge.process();
         let Some(node) = &mut self.nodes[0] else { return };
@@ -505,152 +494,8 @@ impl World {
         }
     }
 
-    /// The power goes now, or at one of the next operations of the disk.
-    fn crash(&mut self) {
-        if !self.is_up() {
-            return;
-        }
-        if self.crashes.one_in(3) {
-            return self.end(Ended::Power);
-        }
-        self.disk.plan(|hazards| hazards.crash = 20);
-    }
-
-    fn ask_to_stop(&mut self) {
-        if self.stopping {
-            return;
-        }
-        if let Some(node) = &mut self.nodes[0] {
-            node.ask_to_stop();
-            self.stopping = true;
-            self.act(Node::turn);
-        }
-    }
-
-    fn end_as_asked(&mut self) {
-        self.judge.marks.hit(Mark::GracefulStop);
-        let node = self.nodes[0].take();
-        if let Some(mut node) = node {
-            self.flushes.append(&mut node.io().flushes);
-            node.show(usize::MAX);
-            self.judge.same_states(node.machines(), "at the end");
-        }
-        self.down();
-        let wait = self.crashes.between(10, 4_000) * MS;
-        self.after(wait, What::Start);
-    }
-
-    /// The process has ended: what it knew is gone.
-    fn end(&mut self, ended: Ended) {
-        if let Ended::Stopped(reason) = &ended {
-            let poison = reason.contains("panicked") && self.judge.knows_poison();
-            let device = reason.contains("could not be written or flushed");
-            assert!(poison || device, "V: the process stopped itself: {reason}");
-            if device {
-                self.judge.marks.hit(Mark::SyncFailed);
-            }
-        }
-        self.judge.trace(if ended == Ended::Power { "power" } else { "stopped" }, self.at as u64);
-        // Nothing that is dropped may reach the disk any more.
-        self.disk.down();
-        if let Some(node) = &self.nodes[0] {
-            self.flushes.append(&mut node.io().flushes);
-        }
-        self.nodes[0] = None;
-        self.down();
-        self.clients.answers();
-        let crash = match ended {
-            Ended::Stopped(_) => Crash::Process,
-            Ended::Power => self.crashes.pick(&Crash::ALL),
-        };
-        self.disk
-            .plan(|hazards| *hazards = crate::disk::Hazards { capacity: hazards.capacity, ..Default::default() });
-        if !self.plan.recoverable {
-            self.disk.plan(|hazards| hazards.stale = 60);
-        }
-        self.disk.restart(crash);
-        // Long enough, at times, for lots to end meanwhile.
-        let longest = if self.crashes.one_in(3) { 60_000 } else { 1_500 };
-        let wait = if self.healing { 10 } else { self.crashes.between(1, longest) } * MS;
-        if self.plan.recoverable && self.crashes.one_in(8) {
-            self.damage_a_snapshot();
-        }
-        self.after(wait, What::Start);
-    }
-
-    fn down(&mut self) {
-        self.turn_at = i64::MAX;
-        self.flush_at = i64::MAX;
-        self.show_at = i64::MAX;
-        self.snapshot_due = false;
-        self.stopping = false;
-        (self.inline, self.handed_over, self.waited) = (0, 0, 0);
-        self.clients.connections_break();
-        for client in self.clients.left_alone() {
-            let wait = self.pace.between(1, 3_000) * MS;
-            self.after(wait, What::Act { client });
-        }
-    }
-
-    fn start(&mut self) {
-        if self.is_up() {
-            return;
-        }
-        if !self.healing && self.crashes.one_in(5) {
-            self.disk.plan(|hazards| hazards.crash = 60);
-        }
-        let errors = |disk: &SimDisk| {
-            let injected = disk.injected();
-            let of = |word: &&&str| word.contains("failed") || word.contains("no space");
-            injected.keys().filter(of).map(|word| injected[word]).sum::<u64>()
-        };
-        let before = errors(&self.disk);
-        let writes = self.disk.writes();
-        if !self.plan.recoverable && self.before_start.is_none() {
-            self.before_start = Some(self.disk.image());
-        }
-        // A node that starts finds the device as it is; a stale page of the start before is gone.
-        let random = Random::new(self.plan.seed ^ self.number);
-        match Node::start(&self.disk, self.at, self.clocks, random) {
-            Ok((node, found)) => self.started(node, &found),
-            Err(NoStart::Power) => {
-                self.judge.marks.hit(Mark::CrashInRecovery);
-                self.judge.trace("crash in recovery", self.at as u64);
-                self.disk.plan(|hazards| hazards.crash = 0);
-                let crash = self.crashes.pick(&Crash::ALL);
-                self.disk.restart(crash);
-                let wait = self.crashes.between(1, 500) * MS;
-                self.after(wait, What::Start);
-            }
-            Err(NoStart::Refused(text)) => {
-                let device = errors(&self.disk) > before;
-                let damaged = device || (!self.plan.recoverable && self.disk.is_damaged());
-                assert!(damaged, "D7: a start on a sound disk is refused: {text}");
-                assert!(!self.must_start || device, "D7: a start on a restored disk is refused: {text}");
-                self.judge.trace("refused", self.at as u64);
-                if self.plan.recoverable || !self.disk.is_damaged() {
-                    // As a supervisor does: again, after a while.
-                    let wait = self.crashes.between(2_000, 15_000) * MS;
-                    self.disk.restart(Crash::Process);
-                    return self.after(wait, What::Start);
-                }
-                assert!(tells(&text), "D7: a refusal says where, what and what to do: {text}");
-                self.refused += 1;
-                let lied = self.flushes.iter().any(|flush| flush.hurt);
-                self.judge.marks.hit(if lied { Mark::LieRefused } else { Mark::DamageRefused });
-                // The operator brings back what was damaged.
-                let before = self.before_start.take();
-                let changed = text.contains("Nothing was changed") && self.disk.writes() != writes;
-                assert!(!changed, "D7: a start that refused has written: {text}");
-                self.disk.restart(Crash::Process);
-                self.disk.heal(before);
-                self.must_start = true;
-                self.after(SECOND, What::Start);
-            }
-        }
-    }
-
     fn started(&mut self, node: Node, found: &crate::node::Found) {
+        assert!(!self.dead, "D4: a process serves from a device that has failed");
         self.must_start = false;
         self.before_start = None;
         // A warm cache may still hide the damage: then the damaged one is used, and passed by at a later start.
@@ -704,6 +549,9 @@ impl World {
         }
         let process = self.judge.process();
         self.after(SECOND, What::Second { process });
+        if self.store.is_some() {
+            self.after(SECOND, What::Ship { process });
+        }
         self.turn_at = self.at;
         self.after(0, What::Turn { process });
     }
@@ -744,125 +592,4 @@ impl World {
             self.judge.marks.hit(Mark::SegmentRecycled);
         }
     }
-
-    fn poison(&mut self) {
-        if self.is_up() && !self.stopping {
-            let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
-            self.clients.prepare_poison(stamp, &mut self.judge);
-        }
-        self.some_time(150, What::Poison);
-    }
-
-    /// Asks under a key, as `bid.query` does: everything sent before is settled first.
-    fn recall(&mut self) {
-        if !self.is_up() || self.stopping {
-            return;
-        }
-        let Some((request, tender, key)) = self.clients.asks() else { return };
-        let Some(node) = &mut self.nodes[0] else { return };
-        if node.show(usize::MAX) > 0 {
-            return;
-        }
-        let told = node.view().recall(tender, key);
-        self.judge.recalled(request, told);
-        self.judge.marks.hit(Mark::KeyRecalled);
-    }
-
-    fn read(&mut self, reader: usize) {
-        let wait = self.pace.between(50, 6_000) * MS;
-        self.after(wait, What::Read { reader });
-        let Some(node) = &self.nodes[0] else { return };
-        self.clients.reads(reader, &node.view(), &mut self.judge);
-    }
-
-    /// No more faults: everything must be served again, within a bound, and read back.
-    fn heal(&mut self) {
-        self.healing = true;
-        self.disk.plan(|hazards| *hazards = crate::disk::Hazards::default());
-        if !self.plan.recoverable {
-            self.disk.heal(None);
-        }
-        (self.slow, self.full) = (false, false);
-        self.clients.heal();
-        self.must_start = false;
-        let until = self.at + 60 * SECOND;
-        let mut fresh = None;
-        while fresh.is_none() || self.at < until {
-            self.next_event();
-            assert!(!self.ended_silently, "D1: answered entries are gone after everything was healed");
-            if fresh.is_none() && self.is_up() && !self.stopping && self.at > until - 40 * SECOND {
-                let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
-                let sent = self.clients.fresh(stamp, &mut self.judge);
-                fresh = Some(self.at);
-                self.send(self.clients.len() - 1, sent);
-            }
-            if let Some(since) = fresh {
-                let answered = self.clients.is_fresh_done(&self.judge);
-                assert!(
-                    answered || self.at < since + HEALED_WITHIN,
-                    "V1: a fresh command is not answered in time; up: {}, stopping: {}, starts so far: {}, {:?}",
-                    self.is_up(),
-                    self.stopping,
-                    self.judge.process(),
-                    self.clients.stuck(),
-                );
-            }
-            assert!(self.at < until + 120 * SECOND, "V1: the node does not come back");
-        }
-        assert!(self.clients.is_fresh_done(&self.judge), "V1: a fresh command is not answered");
-        // The last word: a clean end, a start on what the disk holds, and everything once more.
-        self.ask_to_stop();
-        while self.is_up() {
-            self.next_event();
-        }
-        let random = Random::new(self.plan.seed);
-        match Node::start(&self.disk, self.at, self.clocks, random) {
-            Ok((_, found)) => {
-                let lost = self.judge.recovered(&found);
-                assert!(lost.is_ok(), "D1: answered entries are gone in the end: {lost:?}");
-            }
-            Err(NoStart::Power) => unreachable!("the power does not go any more"),
-            Err(NoStart::Refused(text)) => panic!("D7: the last start is refused: {text}"),
-        }
-        self.judge.everything();
-    }
-
-    fn report(&mut self) -> Report {
-        self.judge.trace("end", self.at as u64);
-        self.judge.trace("operations", self.disk.operations());
-        let injected = self.disk.injected();
-        Report {
-            virtual_ns: self.at,
-            events: self.events,
-            commands: self.judge.commands,
-            answers: self.judge.answers,
-            frames: self.judge.frames,
-            starts: self.judge.process(),
-            crash_points: injected.get("power lost at an operation of the disk").copied().unwrap_or(0),
-            injected,
-            refused: self.refused,
-            undetectable: self.undetectable,
-            marks: self.judge.marks.clone(),
-            met: self.judge.met(),
-            trace: self.judge.trace_hash(),
-        }
-    }
-}
-
-/// Whether a refusal to start names the file, and where in it or which key or snapshot, and what to do.
-fn tells(text: &str) -> bool {
-    let file =
-        text.contains("/data") || text.contains("audit") || text.contains("/keys") || text.contains("snapshot");
-    let place = [
-        "offset",
-        "key",
-        "version",
-        "belongs to",
-        "snapshot",
-        "another length",
-        "failed to fill",
-        "no storage space",
-        "start again",
-    ];
-    file && place.iter().any(|word| text.contains(word))
 }
