@@ -135,8 +135,8 @@ pub enum AuditCommand {
     Verify {
         /// The saved answer.
         file: PathBuf,
-        /// The public key that must have signed: 64 hexadecimal digits, or `x` of the key `audit-…` in
-        /// /.well-known/jwks.json. Take it from elsewhere than the file.
+        /// The public key that must have signed, or have handed over to the one that did: 64 hexadecimal digits, or `x` of
+        /// the key `audit-…` in /.well-known/jwks.json. Take it from elsewhere than the file.
         // A key in base64url may begin with a hyphen.
         #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<String>,
@@ -152,7 +152,15 @@ pub enum AuditCommand {
 pub enum KeysCommand {
     /// Make a new data key and print its number. A running node notices within a second, and seals what it begins from
     /// then on under it; what is there stays readable with the keys before, which are needed as long as it is kept.
-    Rotate,
+    ///
+    /// With --audit: make a new key that the audit's roots are signed with, and print its public part. The old key signs
+    /// the new one and goes; a running node goes on with the new one within a second. What the old one signed still
+    /// counts: exports hold the signatures that lead from one key to the next, and `audit verify --key` takes any of them.
+    Rotate {
+        /// The key that roots are signed with, not the data key.
+        #[arg(long)]
+        audit: bool,
+    },
     /// Take a data key out of use, when nothing that the node needs is sealed under it any more. Nothing is destroyed: its
     /// file is renamed.
     #[command(

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::OrganisationId;
+use engine::{LogTime, OrganisationId};
+use persistence::checkpoint::hex;
 use persistence::{Disk, KeyError, Keys, Ordered, RealDisk, sealed_under, system_random};
 
 use crate::config::{self, Config};
+use crate::node;
 
 /// What was asked for is wrong.
 const WRONG: u8 = 2;
@@ -25,12 +27,18 @@ fn open(config: &Config) -> Result<Keys, KeyError> {
     }
 }
 
-/// Makes a new data key, beside a running node or without one.
+/// Makes a new data key, or a new key that roots are signed with, beside a running node or without one.
 ///
 /// # Errors
 /// The keys can't be read or written.
-pub fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
-    println!("{:016x}", open(config)?.rotate()?);
+pub fn rotate(config: &Config, audit: bool) -> anyhow::Result<ExitCode> {
+    let keys = open(config)?;
+    if audit {
+        let public = keys.rotate_audit_key(LogTime(node::wall_ms()))?;
+        println!("{}", hex(&public));
+    } else {
+        println!("{:016x}", keys.rotate()?);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

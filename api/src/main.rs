@@ -60,7 +60,7 @@ fn main() -> ExitCode {
                 (Some(from), Some(to), Ok(history)) => archive::restore(&config, &from, to, history, new_history),
             }
         }
-        Command::Keys(KeysCommand::Rotate) => keys::rotate(&config),
+        Command::Keys(KeysCommand::Rotate { audit }) => keys::rotate(&config, audit),
         Command::Keys(KeysCommand::Revoke { key, lose_proofs }) => keys::revoke(&config, &key, lose_proofs),
         Command::Keys(KeysCommand::Destroy { organisation, reason, yes_i_know }) => {
             keys::destroy(&config, &organisation, &reason, yes_i_know)

@@ -137,3 +137,102 @@ async fn keys_are_rotated_while_bids_come() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("sealed under data key 0000000000000002, which is missing"), "{said}");
 }
+
+/// The key that roots are signed with is rotated under a running node: what the old one signed still counts, for whoever
+/// knows any of the keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_the_roots_is_handed_over_while_bids_come() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut process = Process::start(dir.path(), dir.path()).await;
+    let (buyer, _) = sign_up(&process.client(), "buyer", "buyer").await;
+    let (actor, actor_id) = sign_up(&process.client(), "actor", "supplier").await;
+    let body = json!({ "title": "Handover", "currency": "SAR",
+        "lots": [{ "title": "Lot", "items": [], "rules": { "format": "english", "duration_s": 36_000 } }] });
+    let ids = create_tender(&buyer, &body).await;
+    buyer.post(&ids.tender("/bidders"), &json!({ "organisation": actor_id })).await.expect(201);
+    buyer.post(&ids.tender("/publish"), &json!({})).await.expect(200);
+    buyer.post(&ids.tender("/start"), &json!({})).await.expect(200);
+    let bid = async |price: &str| {
+        actor.post(&ids.lot("/bids"), &json!({ "price": price, "confirm": true })).await.expect(201)
+    };
+
+    let first = bid("900.00").await;
+    let receipt = ids.lot(&format!("/bids/{}/receipt", first["bid"].as_str().expect("an id")));
+    // An export has a root signed that covers it.
+    actor.get(&ids.tender("/audit")).await.expect(200);
+    let before = actor.get(&receipt).await.expect(200);
+    let kept = before["checkpoint"].clone();
+    let mut keys = vec![before["audit"]["claims"]["key"].as_str().expect("a key").to_owned()];
+    assert!(before["audit"]["claims"]["handovers"].is_null(), "there is nothing to tell: {before}");
+    for round in 0..2 {
+        let mut rotate = Command::new(env!("CARGO_BIN_EXE_reversetender"));
+        rotate.args(["keys", "rotate", "--audit", "--data"]).arg(dir.path().join("data"));
+        let output = rotate.arg("--keys").arg(dir.path().join("keys")).output().expect("it runs");
+        let made = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success() && made.len() == 64 && !keys.contains(&made), "{output:?}");
+        let mut price = 890 - 300 * round;
+        let mut is_used = async || {
+            price -= 1;
+            bid(&format!("{price}.00")).await;
+            actor.get(&ids.tender("/audit")).await.expect(200)["claims"]["key"] == made.as_str()
+        };
+        let mut tries = 0;
+        while !is_used().await {
+            tries += 1;
+            assert!(tries < 200, "the node goes on with the new key");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        keys.push(made);
+    }
+    bid("7.00").await;
+    let jwks = process.client().get("/.well-known/jwks.json").await.expect(200);
+    let kids: Vec<&str> =
+        jwks["keys"].as_array().expect("a list").iter().filter_map(|key| key["kid"].as_str()).collect();
+    assert_eq!(kids.iter().filter(|kid| kid.starts_with("audit-")).count(), 3, "{jwks}");
+
+    let verify = |name: &str, document: &serde_json::Value, arguments: &[&str]| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, document.to_string()).expect("written");
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_reversetender"));
+        let output = verify.args(["audit", "verify"]).arg(file).args(arguments).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let roots = dir.path().join("kept.jsonl");
+    std::fs::write(&roots, format!("{kept}\n")).expect("written");
+    let roots = roots.display().to_string();
+    let path = ids.tender(&format!("/audit?sizes={}", kept["size"]));
+    for restarted in [false, true] {
+        if restarted {
+            process.kill_and_start().await;
+        }
+        let export = actor.get(&path).await.expect(200);
+        assert_eq!(export["claims"]["handovers"].as_array().map(Vec::len), Some(2), "{export}");
+        for key in &keys {
+            let (holds, said) = verify("export", &export, &["--key", key, "--checkpoints", &roots]);
+            assert!(holds && said.contains("handed over 2 times"), "{said}");
+        }
+        let (holds, said) = verify("export", &export, &["--key", &"ab".repeat(32)]);
+        assert!(!holds && said.contains("claims.key"), "{said}");
+        // The first receipt, of the first key, is told with the id of the key that signed its root.
+        let again = actor.get(&receipt).await.expect(200);
+        assert!(kids.contains(&again["checkpoint"]["kid"].as_str().expect("an id")), "{again}");
+        assert!(verify("receipt", &again, &["--key", &keys[0]]).0);
+        assert!(verify("before", &before, &["--key", &keys[0]]).0, "an old document needs no newer key");
+
+        // Without its handovers, with one changed, or with roots of an older key behind those of a newer one it does
+        // not hold, and the place is named.
+        let mut changed = export.clone();
+        changed["claims"]["handovers"] = json!([]);
+        let (holds, said) = verify("export", &changed, &[]);
+        assert!(!holds && said.contains("checkpoints[0].sig"), "{said}");
+        changed = export.clone();
+        changed["claims"]["handovers"][1]["at"] = "2026-01-01T00:00:00.000Z".into();
+        let (holds, said) = verify("export", &changed, &[]);
+        assert!(!holds && said.contains("claims.handovers[1].sig"), "{said}");
+        changed = export.clone();
+        changed["claims"]["handovers"].as_array_mut().expect("a list").remove(1);
+        let (holds, said) = verify("export", &changed, &[]);
+        assert!(!holds && said.contains("claims.key"), "{said}");
+    }
+}

@@ -327,7 +327,7 @@ const _: () = assert!(FAR > 1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::CHECKPOINT_TEXT;
+    use crate::checkpoint::{CHECKPOINT_TEXT, HANDOVER_TEXT};
     use crate::format::page;
 
     #[test]
@@ -391,7 +391,9 @@ mod tests {
         let (offset, size, _) = page::fields(text, "### Root record").pop().expect("a last field");
         assert_eq!(offset + size, ROOT_RECORD);
         assert!(text.contains(&format!("Audit version {AUDIT_VERSION}")));
-        assert!(text.contains(&format!("\n{CHECKPOINT_TEXT}\n")));
+        for line in [CHECKPOINT_TEXT, HANDOVER_TEXT] {
+            assert!(text.contains(&format!("\n{line}\n")));
+        }
         for magic in [NODES_MAGIC, JOURNAL_MAGIC, ROOTS_MAGIC] {
             assert!(text.contains(&format!("`{}`", String::from_utf8_lossy(&magic))));
         }

@@ -1,12 +1,11 @@
 //! Signed roots: what the node vouches for, in a form that anybody can check with the node's public key.
 //!
-//! Owns the text that is signed (docs/audit.md) and the key. Never looks at a tree or a clock.
+//! Owns the texts that are signed (docs/audit.md). Never looks at a tree or a clock.
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use engine::LogTime;
-use sha2::{Digest, Sha256};
 
-use crate::keys::{KeyError, Keys};
+pub use crate::audit_key::{AuditSigner, HANDOVER_TEXT, Handover, kid_of};
 use crate::merkle::Hash;
 
 /// First line of the text that is signed for a root.
@@ -71,43 +70,4 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     };
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
-}
-
-/// Signs for this node.
-#[derive(Debug)]
-pub struct AuditSigner {
-    pair: Ed25519KeyPair,
-    public: [u8; 32],
-}
-
-impl AuditSigner {
-    /// Signs with the audit key of `keys`, which is made if there is none.
-    pub fn open(keys: &Keys) -> Result<Self, KeyError> {
-        let document = keys.audit_key()?;
-        let pair = Ed25519KeyPair::from_pkcs8(&document).expect("the key was checked when it was read");
-        let public = pair.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes");
-        Ok(Self { pair, public })
-    }
-
-    /// The public key.
-    pub fn public(&self) -> &[u8; 32] {
-        &self.public
-    }
-
-    /// The key's id: `audit-` and the first 8 bytes of its SHA-256 in hexadecimal.
-    pub fn kid(&self) -> String {
-        format!("audit-{}", hex(&Sha256::digest(self.public)[..8]))
-    }
-
-    /// Signs a root.
-    pub fn checkpoint(&self, epoch: &str, shard: u16, size: u64, root: Hash, at: LogTime) -> Checkpoint {
-        let mut checkpoint = Checkpoint { shard, size, root, at, signature: [0; 64] };
-        checkpoint.signature = self.sign(checkpoint.text(epoch).as_bytes());
-        checkpoint
-    }
-
-    /// Signs a text.
-    pub fn sign(&self, text: &[u8]) -> [u8; 64] {
-        self.pair.sign(text).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
-    }
 }

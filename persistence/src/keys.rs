@@ -392,7 +392,7 @@ impl Keys {
 
     /// The Ed25519 key that roots of the audit are signed with, as PKCS#8; made durable when it is asked for the first
     /// time.
-    pub fn audit_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    pub(crate) fn audit_key(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.signing_key(AUDIT)
     }
 
@@ -444,6 +444,10 @@ impl Keys {
 
     pub(crate) fn orders_dir(&self) -> PathBuf {
         self.dir.join(ORDERS)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
@@ -614,7 +618,7 @@ pub(crate) fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], path: &Path) -> Resu
     Ok(body)
 }
 
-fn damaged(path: &Path, what: &'static str) -> KeyError {
+pub(crate) fn damaged(path: &Path, what: &'static str) -> KeyError {
     KeyError::Damaged { path: path.to_owned(), what }
 }
 

@@ -36,6 +36,7 @@ pub mod archive;
 mod audit;
 mod audit_files;
 mod audit_growing;
+mod audit_key;
 mod audit_reader;
 mod batch;
 pub mod checkpoint;

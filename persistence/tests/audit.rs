@@ -483,7 +483,7 @@ fn roots_are_signed_over_the_text_of_the_page() {
     let disk = FaultyDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let keys = Keys::open(Arc::clone(&shared), Path::new("/keys"), system_random, true).expect("made");
-    let signer = AuditSigner::open(&keys).expect("made");
+    let signer = AuditSigner::open(&Arc::new(keys)).expect("made");
     let root = [0xAB; 32];
     let signed = signer.checkpoint(EPOCH, 3, 12, root, LogTime(1_700_000_000_123));
     let text = format!("reversetender checkpoint 1\n{EPOCH}\n3\n12\n{}\n1700000000123\n", "ab".repeat(32));
@@ -501,7 +501,7 @@ fn roots_are_signed_over_the_text_of_the_page() {
     }
     assert!(signer.kid().starts_with("audit-") && signer.kid().len() == 22);
     let again = Keys::open(shared, Path::new("/keys"), system_random, false).expect("opened");
-    assert_eq!(AuditSigner::open(&again).expect("read").public(), signer.public(), "the key stays");
+    assert_eq!(AuditSigner::open(&Arc::new(again)).expect("read").public(), signer.public(), "the key stays");
     assert_eq!(unhex(&hex(&root)), Some(root.to_vec()));
     assert_eq!((unhex("a"), unhex("AB"), unhex("zz")), (None, None, None));
 }

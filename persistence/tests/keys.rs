@@ -3,10 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use common::open;
-use engine::OrganisationId;
+use common::{open, random};
+use engine::{LogTime, OrganisationId};
+use persistence::checkpoint::{AuditSigner, Handover, hex, is_signed, kid_of};
 use persistence::faulty::{Crash, FaultyDisk};
+use persistence::{Disk, KeyError, Keys};
 
 /// The disk fails at any step of making an organisation's key: nothing is sealed with a key that a power cut may take
 /// away, the failure names the file, and a later try makes one that stays.
@@ -35,4 +38,85 @@ fn a_key_that_could_not_be_made_for_certain_is_made_anew() {
     assert!(error.is_full(), "{error}");
     disk.plan(|faults| faults.capacity = None);
     recovered.sealer.ready(organisation).expect("there is room");
+}
+
+fn signer(disk: &FaultyDisk) -> Result<AuditSigner, KeyError> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    AuditSigner::open(&Arc::new(Keys::open(shared, Path::new("/keys"), random(), true)?))
+}
+
+fn rotate(disk: &FaultyDisk, at: i64) -> Result<[u8; 32], KeyError> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    Keys::open(shared, Path::new("/keys"), random(), true)?.rotate_audit_key(LogTime(at))
+}
+
+/// Each key signs the next, and goes; what it signed is known by its id.
+#[test]
+fn a_key_that_signs_roots_hands_over_to_the_next() {
+    let disk = FaultyDisk::new();
+    let first = signer(&disk).expect("made");
+    assert!(first.handovers().is_empty() && first.publics() == [*first.public()]);
+    let old = first.checkpoint("epoch", 1, 7, [3; 32], LogTime(5));
+    assert!(first.renewed().expect("read").is_none());
+    let private = disk.content(Path::new("/keys/audit.p8")).expect("there");
+    let (two, three) = (rotate(&disk, 10).expect("made"), rotate(&disk, 20).expect("made"));
+    let newest = first.renewed().expect("read").expect("a newer one");
+    assert_eq!((newest.publics(), *newest.public()), (vec![*first.public(), two, three], three));
+    for (handover, at) in newest.handovers().iter().zip([10, 20]) {
+        let text = format!("reversetender audit key 1\n{}\n{}\n{at}\n", hex(&handover.from), hex(&handover.to));
+        assert_eq!(handover.text(), text);
+        assert!(handover.is_signed() && is_signed(&handover.from, text.as_bytes(), &handover.signature));
+        assert!(!Handover { at: LogTime(11), ..*handover }.is_signed());
+    }
+    assert_eq!(newest.kid_of_signer(&old, "epoch"), kid_of(first.public()));
+    let new = newest.checkpoint("epoch", 1, 8, [4; 32], LogTime(6));
+    assert_eq!(newest.kid_of_signer(&new, "epoch"), kid_of(&three));
+    for path in disk.files() {
+        let bytes = disk.content(&path).expect("there");
+        let seed = &private[16..48];
+        assert!(!bytes.windows(32).any(|window| window == seed), "the old key is not in {}", path.display());
+    }
+    // An old key back in its place is not taken for the newest, and a changed handover for none.
+    disk.damage(Path::new("/keys/audit.p8"), |bytes| bytes.clone_from(&private));
+    let error = signer(&disk).expect_err("another key").to_string();
+    assert!(error.contains("/keys/audit.p8") && error.contains("audit.chain"), "{error}");
+    let chain = disk.content(Path::new("/keys/audit.chain")).expect("there");
+    for place in 0..chain.len() {
+        disk.damage(Path::new("/keys/audit.chain"), |bytes| {
+            bytes.clone_from(&chain);
+            bytes[place] ^= 1;
+        });
+        let error = signer(&disk).expect_err("damaged").to_string();
+        assert!(error.contains("/keys/audit.chain"), "{error}");
+    }
+}
+
+/// The power goes at each step of a rotation: afterwards there is one key, old or new, that everything leads to, and the
+/// rotation can be done again.
+#[test]
+fn a_rotation_that_is_cut_short_leaves_one_key() {
+    let mut ends = [0, 0];
+    for step in 1.. {
+        for crash in [Crash::Lost, Crash::Kept, Crash::Random(step)] {
+            let disk = FaultyDisk::new();
+            let first = *signer(&disk).expect("made").public();
+            let before = disk.faults().operations;
+            disk.plan(|faults| faults.crash_at = Some(before + step));
+            let done = rotate(&disk, 10);
+            if done.is_ok() {
+                assert!(step > 8, "a rotation takes more steps than {step}");
+                assert!(ends[0] > 5 && ends[1] > 1, "both ends were met: {ends:?}");
+                return;
+            }
+            disk.restart(crash);
+            let found = signer(&disk).expect("one key");
+            let is_old = *found.public() == first;
+            assert_eq!(found.handovers().len(), usize::from(!is_old));
+            assert_eq!(found.publics()[0], first);
+            ends[usize::from(!is_old)] += 1;
+            let next = rotate(&disk, 20).expect("again");
+            let again = signer(&disk).expect("one key");
+            assert_eq!((*again.public(), again.publics()[0]), (next, first));
+        }
+    }
 }

@@ -152,6 +152,13 @@ pub fn tell(verified: &Verified, key_given: bool, out: &mut dyn Write) -> std::i
         claims.epoch, claims.shard
     )?;
     writeln!(out, "holds: claims, signed by the key {} ({})", hex(&claims.key.0), claims.kid)?;
+    if let Some(last) = claims.handovers.last() {
+        let (count, at) = (claims.handovers.len(), text::time(last.at.0));
+        writeln!(
+            out,
+            "holds: the key was handed over {count} times, each signed by the one before, last at {at}"
+        )?;
+    }
     if !key_given {
         writeln!(
             out,

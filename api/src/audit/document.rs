@@ -113,6 +113,9 @@ pub struct Claims {
     pub kid: String,
     /// The key.
     pub key: Hex<32>,
+    /// How it came to this key from the node's first, oldest first; left out when it is the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<HandoverLine>,
     /// How many commands it has.
     pub commands: u64,
     /// The tender's chain; for the buyer, who has all of it.
@@ -125,6 +128,20 @@ pub struct Claims {
     pub lots: Vec<LotLine>,
     /// The decision about the bid of a receipt.
     pub decision: Option<Value>,
+}
+
+/// The old key's word that a new one is the node's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandoverLine {
+    /// The old key.
+    pub from: Hex<32>,
+    /// The new key.
+    pub to: Hex<32>,
+    /// When.
+    pub at: TimeText,
+    /// The old key's signature.
+    pub sig: Hex<64>,
 }
 
 /// The two ends of a chain.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use engine::{Action, Command, Decision, LogTime, Lot, OrganisationId, Reader, RequestId, Secret, Tender, sight};
-use persistence::checkpoint::{AuditSigner, Checkpoint};
+use persistence::checkpoint::{AuditSigner, Checkpoint, Handover};
 use persistence::merkle::Hash;
 use persistence::{
     AuditError, AuditReader, ChainPlace, Head, OfferPart, Record, RecordKind, part_salt, salted_digest,
@@ -11,8 +11,8 @@ use persistence::{
 use serde_json::{Value, json};
 
 use super::document::{
-    ChainLine, CheckpointLine, Claims, CommandLine, FORMAT, HeadLine, Hex, HexBytes, InterruptionLine, Kind,
-    LotLine, OpenLine, ReaderWord, SecretLine, action_word, claims_text, offered_price,
+    ChainLine, CheckpointLine, Claims, CommandLine, FORMAT, HandoverLine, HeadLine, Hex, HexBytes,
+    InterruptionLine, Kind, LotLine, OpenLine, ReaderWord, SecretLine, action_word, claims_text, offered_price,
 };
 use crate::body::{IdText, TimeText};
 use crate::node::Sealed;
@@ -168,6 +168,7 @@ impl Export {
             at: TimeText(told.at),
             kid: signer.kid(),
             key: Hex(*signer.public()),
+            handovers: signer.handovers().iter().map(handover_line).collect(),
             commands: places.len() as u64,
             chain,
             interruptions,
@@ -264,6 +265,11 @@ fn select(
         }
     }
     Ok(places)
+}
+
+fn handover_line(handover: &Handover) -> HandoverLine {
+    let Handover { from, to, at, signature } = *handover;
+    HandoverLine { from: Hex(from), to: Hex(to), at: TimeText(at), sig: Hex(signature) }
 }
 
 fn head_line(head: Head) -> HeadLine {

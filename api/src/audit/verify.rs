@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use engine::{Action, Command, OrganisationId, Secret, TenderId};
-use persistence::checkpoint::{Checkpoint, hex, is_signed};
+use persistence::checkpoint::{Checkpoint, Handover, hex, is_signed};
 use persistence::merkle::{Hash, is_consistent, root_of_inclusion};
 use persistence::{Head, leaf_of, offer_digest, read_public_part, salted_digest};
 use serde::de::DeserializeOwned;
@@ -127,12 +127,14 @@ pub fn verify(document: &Document, against: &Against, progress: Progress<'_>) ->
     }
     let claims: Claims = serde_path_to_error::deserialize(document.claims.clone())
         .map_err(|error| Wrong::new(format!("claims.{}", error.path()), "what the format says", error.inner()))?;
-    let key = against.key.unwrap_or(claims.key.0);
-    if key != claims.key.0 {
-        return Err(Wrong::new("claims.key", format!("the key {}", hex(&key)), claims.key));
+    let key = claims.key.0;
+    let keys = check_keys(&claims)?;
+    if let Some(wanted) = against.key.filter(|wanted| !keys.contains(wanted)) {
+        let expected = format!("the key {}, or one that it handed over to", hex(&wanted));
+        return Err(Wrong::new("claims.key", expected, claims.key));
     }
     let all = 2 * document.commands.len() as u64;
-    let last = check_roots(document, &claims, &key)?;
+    let last = check_roots(document, &claims, &keys)?;
     let mut chain = Chain::new(&claims);
     let (mut known, mut unknown) = (Vec::new(), None);
     let mut proved = 0;
@@ -163,7 +165,7 @@ pub fn verify(document: &Document, against: &Against, progress: Progress<'_>) ->
             "one that does not fit: a claim was changed, or another key signed",
         ));
     }
-    let outside = against.checkpoints.iter().map(|outside| check_outside(outside, document, &claims, &key));
+    let outside = against.checkpoints.iter().map(|outside| check_outside(outside, document, &claims, &keys));
     let outside = outside.collect::<Result<Vec<()>, Wrong>>()?.len();
     let why = match (claims.kind, claims.reader, &claims.chain, unknown) {
         (Kind::Receipt, ..) => Some("a receipt has one command only".to_owned()),
@@ -184,9 +186,35 @@ pub fn verify(document: &Document, against: &Against, progress: Progress<'_>) ->
     Ok(Verified { claims, roots, proved, outside, replayed })
 }
 
-/// Checks the signed roots among each other; answers that of the largest tree.
-fn check_roots(document: &Document, claims: &Claims, key: &[u8; 32]) -> Result<Option<CheckpointLine>, Wrong> {
+/// The keys that may have signed roots, oldest first: each handed over to the next, the last one to nobody. The last
+/// one signs the claims and so vouches for those before it.
+fn check_keys(claims: &Claims) -> Result<Vec<[u8; 32]>, Wrong> {
+    let mut keys: Vec<[u8; 32]> = Vec::new();
+    for (place, line) in claims.handovers.iter().enumerate() {
+        let at = format!("claims.handovers[{place}]");
+        let handover = Handover { from: line.from.0, to: line.to.0, at: line.at.0, signature: line.sig.0 };
+        if place > 0 && claims.handovers[place - 1].to != line.from {
+            let expected = format!("{}, the key that was handed over to", claims.handovers[place - 1].to);
+            return Err(Wrong::new(format!("{at}.from"), expected, line.from));
+        }
+        if !handover.is_signed() {
+            let expected = format!("a signature of the key {} over the next", line.from);
+            return Err(Wrong::new(format!("{at}.sig"), expected, "one that does not fit"));
+        }
+        keys.push(line.from.0);
+    }
+    if let Some(last) = claims.handovers.last().filter(|last| last.to != claims.key) {
+        return Err(Wrong::new("claims.key", format!("{}, the key that was handed over to", last.to), claims.key));
+    }
+    keys.push(claims.key.0);
+    Ok(keys)
+}
+
+/// Checks the signed roots among each other; answers that of the largest tree. None is signed by an older key than a
+/// smaller one is.
+fn check_roots(document: &Document, claims: &Claims, keys: &[[u8; 32]]) -> Result<Option<CheckpointLine>, Wrong> {
     let mut before: Option<&CheckpointLine> = None;
+    let mut keys = keys;
     for (place, line) in document.checkpoints.iter().enumerate() {
         let at = format!("checkpoints[{place}]");
         let checkpoint = Checkpoint {
@@ -196,10 +224,12 @@ fn check_roots(document: &Document, claims: &Claims, key: &[u8; 32]) -> Result<O
             at: line.at.0,
             signature: line.sig.0,
         };
-        if !checkpoint.is_signed_by(key, &claims.epoch) {
-            let expected = format!("a signature of the key {} over size, root and time", hex(key));
+        let Some(signed) = keys.iter().position(|key| checkpoint.is_signed_by(key, &claims.epoch)) else {
+            let names: Vec<String> = keys.iter().map(|key| hex(key)).collect();
+            let expected = format!("a signature of the key {} over size, root and time", names.join(" or "));
             return Err(Wrong::new(format!("{at}.sig"), expected, "one that does not fit"));
-        }
+        };
+        keys = &keys[signed..];
         let proof: Vec<Hash> = line.consistency.iter().map(|hash| hash.0).collect();
         match before {
             None if proof.is_empty() => {}
@@ -437,7 +467,7 @@ fn check_receipt(document: &Document, claims: &Claims) -> Result<(), Wrong> {
 }
 
 /// Holds a root that was kept elsewhere against the document.
-fn check_outside(outside: &Outside, document: &Document, claims: &Claims, key: &[u8; 32]) -> Result<(), Wrong> {
+fn check_outside(outside: &Outside, document: &Document, claims: &Claims, keys: &[[u8; 32]]) -> Result<(), Wrong> {
     let Outside { place, checkpoint, epoch } = outside;
     if *epoch != claims.epoch {
         return Err(Wrong::new(place, format!("a root of the history {}", claims.epoch), epoch));
@@ -445,8 +475,10 @@ fn check_outside(outside: &Outside, document: &Document, claims: &Claims, key: &
     if checkpoint.shard != claims.shard {
         return Err(Wrong::new(place, format!("a root of shard {}", claims.shard), checkpoint.shard));
     }
-    if !checkpoint.is_signed_by(key, epoch) {
-        return Err(Wrong::new(place, format!("a signature of the key {}", hex(key)), "one that does not fit"));
+    if !keys.iter().any(|key| checkpoint.is_signed_by(key, epoch)) {
+        let names: Vec<String> = keys.iter().map(|key| hex(key)).collect();
+        let expected = format!("a signature of the key {}", names.join(" or "));
+        return Err(Wrong::new(place, expected, "one that does not fit"));
     }
     match document.checkpoints.iter().position(|line| line.size == checkpoint.size) {
         Some(at) if document.checkpoints[at].root.0 == checkpoint.root => Ok(()),

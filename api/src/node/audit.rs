@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, SendError, Sender, TryRecvError, bounded};
@@ -22,6 +22,8 @@ use crate::feed::Hub;
 pub const SIGN_EVERY: Duration = Duration::from_secs(10);
 /// How long the thread sleeps when it has nothing to do: nobody wakes it for a single entry.
 const NAP: Duration = Duration::from_millis(20);
+/// How often it looks whether there is a newer key to sign with.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often all sockets are woken at most because roots were signed.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 /// How long a reader waits for what its node has answered already.
@@ -124,7 +126,7 @@ pub struct Sealed {
 pub struct Audit {
     shards: Box<[Mutex<Shard>]>,
     indexes: Box<[AtomicU64]>,
-    signer: AuditSigner,
+    signer: RwLock<Arc<AuditSigner>>,
     epoch: String,
     clock: Arc<LeaderClock>,
     hub: Hub,
@@ -158,6 +160,7 @@ impl Audit {
             Ok(Mutex::new(Shard { audit, kept: newest.map_or(0, |root| root.size) }))
         });
         let shards = shards.collect::<io::Result<Box<[_]>>>()?;
+        let signer = RwLock::new(Arc::new(signer));
         Ok(Arc::new(Self { shards, indexes, signer, epoch, clock, hub, sleeper: Sleeper::default() }))
     }
 
@@ -165,6 +168,7 @@ impl Audit {
     pub fn run(&self, followed: &Receiver<Followed>) {
         self.sleeper.settle();
         let mut closed = vec![false; self.shards.len()];
+        let mut look_at = Instant::now() + LOOK_EVERY;
         let (mut sign_at, mut wake_at, mut to_wake) = (Instant::now() + SIGN_EVERY, Instant::now(), false);
         loop {
             let ended = loop {
@@ -185,6 +189,10 @@ impl Audit {
                     to_wake = true;
                 }
             }
+            if now >= look_at {
+                self.look_for_key();
+                look_at = now + LOOK_EVERY;
+            }
             if due {
                 sign_at = now + SIGN_EVERY;
             }
@@ -198,6 +206,18 @@ impl Audit {
             if followed.is_empty() {
                 std::thread::park_timeout(NAP);
             }
+        }
+    }
+
+    /// Signs with the newer key from now on, when there is one.
+    fn look_for_key(&self) {
+        match self.signer().renewed() {
+            Ok(None) => {}
+            Ok(Some(newer)) => {
+                tracing::info!("Roots are signed by the key {} from now on", newer.kid());
+                *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(newer);
+            }
+            Err(error) => tracing::error!("The key that roots are signed with can't be looked at: {error}"),
         }
     }
 
@@ -227,14 +247,15 @@ impl Audit {
     /// Signs the root of `shard` as it is, keeps it when it is new, and publishes it.
     pub fn sign(&self, shard: u16) -> Checkpoint {
         let mut locked = self.lock(shard);
+        let signer = self.signer();
         let Shard { audit, kept } = &mut *locked;
-        let checkpoint = self.signer.checkpoint(&self.epoch, shard, audit.size(), audit.root(), self.clock.now());
+        let checkpoint = signer.checkpoint(&self.epoch, shard, audit.size(), audit.root(), self.clock.now());
         if audit.size() > *kept {
             *kept = audit.size();
             audit.keep(&checkpoint);
         }
         // Under the lock, so that the feed never sees an older one behind a newer one.
-        self.hub.publish_root(&checkpoint, &self.epoch, &self.signer.kid());
+        self.hub.publish_root(&checkpoint, &self.epoch, &signer.kid());
         checkpoint
     }
 
@@ -279,8 +300,8 @@ impl Audit {
     }
 
     /// What signs.
-    pub fn signer(&self) -> &AuditSigner {
-        &self.signer
+    pub fn signer(&self) -> Arc<AuditSigner> {
+        Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The size and root of each shard's tree, and its last entry.

@@ -23,11 +23,12 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Sender, TrySendError};
 use engine::{Action, Command, LogTime, Reply, TenderId};
 use persistence::archive::{Lag, Status, Store};
+use persistence::checkpoint::{Checkpoint, kid_of};
 use persistence::{Keys, MasterKey, Seal};
 
 pub use self::audit::{Audit, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{BootError, Poison, Recovery, first_commands, recover};
-pub use self::clock::{LeaderClock, Slew};
+pub use self::clock::{LeaderClock, Slew, wall_ms};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
@@ -258,6 +259,17 @@ impl Node {
     pub fn audit_key(&self) -> (String, [u8; 32]) {
         let signer = self.inner.audit.signer();
         (signer.kid(), *signer.public())
+    }
+
+    /// All keys that roots were signed with, oldest first: ids and public parts.
+    pub fn audit_keys(&self) -> Vec<(String, [u8; 32])> {
+        let publics = self.inner.audit.signer().publics();
+        publics.into_iter().map(|public| (kid_of(&public), public)).collect()
+    }
+
+    /// The id of the key that signed a root of this node.
+    pub fn kid_of_signer(&self, checkpoint: &Checkpoint) -> String {
+        self.inner.audit.signer().kid_of_signer(checkpoint, &self.inner.epoch)
     }
 
     /// The last entry of each shard that the audit holds, and the size and root of the shard's tree there.

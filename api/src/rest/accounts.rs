@@ -174,8 +174,8 @@ async fn jwks(call: Call<'_>) -> Answered {
     if keys.iter().all(|key| key["kid"] != own) {
         keys.push(super::tokens::jwk(own, &call.app.tokens.public()));
     }
-    let (kid, public) = call.app.node.audit_key();
-    keys.push(super::tokens::jwk(&kid, &public));
+    // Those before as well: what they signed still counts.
+    keys.extend(call.app.node.audit_keys().iter().map(|(kid, public)| super::tokens::jwk(kid, public)));
     let mut response = call.ok(&json!({ "keys": keys }));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     Ok(response)

@@ -126,7 +126,7 @@ async fn make(audit: Arc<Audit>, asked: Asked, told: Told) -> Result<Option<Expo
             }
             sealed.checkpoint = covering.or(sealed.checkpoint.filter(|_| asked.kind == Kind::Export));
         }
-        Export::new(asked, told, sealed, audit.signer())
+        Export::new(asked, told, sealed, &audit.signer())
     };
     let made = tokio::task::spawn_blocking(collect).await;
     made.map_err(|_| Code::Internal.problem(GENERIC))?.map_err(|error| broken(&error))
@@ -206,7 +206,7 @@ async fn receipt(call: Call<'_>) -> Answered {
     let made = make(audit(&call, tender_id).await?, asked, told).await?;
     let mut export = made.ok_or_else(missing)?;
     let line = export.command(0).map_err(|error| broken(&error))?;
-    let kid = call.app.node.audit_key().0;
+    let kid = export.checkpoint().map(|root| call.app.node.kid_of_signer(root)).unwrap_or_default();
     let mut document = export.head().clone();
     document["commands"] = json!([line]);
     Ok(call.ok(&json!({
