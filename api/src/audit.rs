@@ -6,5 +6,6 @@
 pub mod command;
 pub mod document;
 pub mod export;
+pub mod rebuild;
 pub mod replay;
 pub mod verify;

@@ -100,7 +100,7 @@ pub enum Command {
         #[arg(long)]
         new_history: bool,
     },
-    /// Check an export or a receipt of the audit, without a server.
+    /// Check an export or a receipt of the audit, without a server; make damaged files of the audit again.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Look after the keys in the keys directory.
@@ -145,6 +145,19 @@ pub enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
     },
+    /// Make the directory `audit` of a stopped node's data again from its log, when files in it are damaged or gone.
+    #[command(
+        after_help = "The log must still begin with its first entry: where snapshots have let segments go, bring the directory\n\
+                      back from the archive (restore to another directory) or from a backup.\n\n\
+                      Every signed root that can still be read is held against the log: if one does not fit, the log was changed\n\
+                      or cut after it was signed, and nothing is done. What was there is kept beside the new directory. Roots\n\
+                      whose record is damaged are lost as proofs of their time; the tree they were of is the same.\n\n\
+                      Two snapshots are written at the end; run it again before a start if it was interrupted there. An archive\n\
+                      holds the old files: ship to a new location afterwards.\n\n\
+                      Exit status 0: done; 1: it can't be done, and why; 2: the configuration is wrong; 3: the log contradicts a\n\
+                      signed root."
+    )]
+    Rebuild,
 }
 
 /// What can be done with keys.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
+use api::audit::rebuild;
 use api::cli::{AuditCommand, Cli, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand, SqlCommand};
 use api::config::{self, Config};
 use api::node::{self, VerifyError};
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Audit(AuditCommand::Verify { file, key, checkpoints }) => {
             verify(&file, key.as_deref(), &checkpoints)
         }
+        Command::Audit(AuditCommand::Rebuild) => rebuild::rebuild(&config),
         Command::Backup { to } => match Location::parse(&to) {
             Some(to) => archive::backup(&config, &to),
             None => Ok(wrong("--to", &to, Location::VALID)),

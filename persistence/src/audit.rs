@@ -13,7 +13,7 @@ use std::sync::Arc;
 use engine::{Action, Entry, LogTime, TenderId};
 use wincode::{SchemaRead, SchemaWrite};
 
-use crate::audit_files::{AuditFiles, FILE_HEADER, NOWHERE};
+use crate::audit_files::{AuditFiles, FILE_HEADER, NOWHERE, stored_roots};
 use crate::audit_reader::{AuditReader, Header, RecordKind};
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
@@ -84,12 +84,29 @@ pub struct AuditPlace {
     pub(crate) dir: std::path::PathBuf,
     pub(crate) sealer: Sealer,
     pub(crate) history: HistoryId,
+    /// It may miss what came before.
+    pub(crate) is_partial: bool,
 }
 
 impl AuditPlace {
     /// The audits of the data folder `data`, whose secret parts `sealer` seals.
     pub fn new(disk: Arc<dyn Disk>, data: &Path, sealer: Sealer, history: HistoryId) -> Self {
-        Self { disk, dir: data.join("audit"), sealer, history }
+        Self { disk, dir: data.join("audit"), sealer, history, is_partial: false }
+    }
+
+    /// The same in another folder, beside the one that counts; what is opened there may miss what came before.
+    #[must_use]
+    pub fn beside(self, name: &str) -> Self {
+        Self { dir: self.dir.with_file_name(name), is_partial: true, ..self }
+    }
+
+    /// The signed roots of `shard` that can still be read, in whatever state the files are: each has a checksum and a
+    /// signature of its own.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn stored_roots(&self, shard: u16) -> io::Result<Vec<Checkpoint>> {
+        stored_roots(&*self.disk, &self.dir, shard)
     }
 }
 
@@ -129,7 +146,7 @@ impl AuditShard {
             journal_end = Some(part.journal_end);
             audit.tails.extend(part.tenders);
         }
-        audit.files.rewind(audit.tree.size(), journal_end);
+        audit.files.rewind(audit.tree.size(), journal_end, place.is_partial);
         if is_old {
             audit.base = audit.chains.shard().count;
             let leaf = old_leaf(audit.chains.shard());

@@ -4,17 +4,19 @@
 //! replay. Never decides what belongs into the tree.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use engine::Secret;
+use engine::{LogTime, Secret};
 
 use crate::audit::{AuditPlace, FAR};
 use crate::audit_growing::{Growing, named};
 use crate::audit_reader::{AuditReader, Header, RecordKind, Shared};
 use crate::checkpoint::Checkpoint;
+use crate::disk::Disk;
 use crate::file_seal::{FileId, FileOpener, FileSealer, SEAL_HEADER, SealHeader, TAG};
-use crate::format::{put, u32_at};
+use crate::format::{put, u32_at, u64_at};
 use crate::merkle::{Hash, node_count};
 use crate::sealer::Place;
 use crate::{KeyError, Sealer};
@@ -124,14 +126,14 @@ impl AuditFiles {
     }
 
     /// Goes on behind `size` leaves and the journal's `end`; what lies behind is written again by the replay.
-    pub(crate) fn rewind(&mut self, size: u64, journal_end: Option<u64>) {
+    pub(crate) fn rewind(&mut self, size: u64, journal_end: Option<u64>, is_partial: bool) {
         self.nodes.written = FILE_HEADER + 32 * node_count(size);
         self.journal.written = journal_end.unwrap_or(FILE_HEADER);
         for file in [&self.nodes, &self.journal] {
-            if file.file.len().is_ok_and(|len| len < file.written) {
+            if !is_partial && file.file.len().is_ok_and(|len| len < file.written) {
                 tracing::error!(
                     "{} is shorter than the snapshot counts on: what came before it can't be proved; restore the \
-                     folder `audit`",
+                     folder `audit`, or stop and run `reversetender audit rebuild`",
                     file.path.display()
                 );
             }
@@ -303,6 +305,36 @@ impl AuditFiles {
 pub(crate) fn checksum(record: &[u8], shard: u16, at: u64) -> u32 {
     let salt = crc32c::crc32c_append(crc32c::crc32c(&shard.to_le_bytes()), &at.to_le_bytes());
     crc32c::crc32c_append(salt, &record[LENGTH..])
+}
+
+/// The roots of a file that are sound by themselves; its head may be damaged, and records between.
+pub(crate) fn stored_roots(disk: &dyn Disk, dir: &Path, shard: u16) -> io::Result<Vec<Checkpoint>> {
+    let path = dir.join(format!("{shard:04x}.roots"));
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let count = file.len()?.saturating_sub(FILE_HEADER) / ROOT_RECORD as u64;
+    let mut found = Vec::new();
+    for at in (0..count).map(|number| FILE_HEADER + number * ROOT_RECORD as u64) {
+        let mut record = [0; ROOT_RECORD];
+        file.read_at(at, &mut record)?;
+        if u32_at(&record, 0) == checksum(&record, shard, at) {
+            found.push(read_root(&record, shard));
+        }
+    }
+    Ok(found)
+}
+
+/// A root as it is stored.
+pub(crate) fn read_root(record: &[u8; ROOT_RECORD], shard: u16) -> Checkpoint {
+    Checkpoint {
+        shard,
+        size: u64_at(record, ROOT_SIZE),
+        root: record[ROOT_HASH..ROOT_SIGNATURE].try_into().expect("32 bytes"),
+        at: LogTime(u64_at(record, ROOT_AT) as i64),
+        signature: record[ROOT_SIGNATURE..].try_into().expect("64 bytes"),
+    }
 }
 
 /// Where the sound roots end: a crash may have torn the last ones.

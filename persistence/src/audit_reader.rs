@@ -11,7 +11,7 @@ use crate::audit::ChainPlace;
 use crate::audit_files::{
     AT, BEFORE, COUNT, DIGEST, FAR_AT, FILE_HEADER, FLAG_ERASED, FLAG_SEALED, FLAG_SYSTEM, FLAG_WHOLE, FLAGS,
     HIDDEN, INDEX, LEAF, LENGTH, NOWHERE, NUMBER, OPENERS_MAX, Openers, POSITION, PREVIOUS, PUBLIC, RECORD_HEADER,
-    ROOT_AT, ROOT_HASH, ROOT_RECORD, ROOT_SIGNATURE, ROOT_SIZE, SALT, SEAL, SERVED, checksum, file_id,
+    ROOT_RECORD, SALT, SEAL, SERVED, checksum, file_id, read_root,
 };
 use crate::checkpoint::Checkpoint;
 use crate::disk::DiskFile;
@@ -28,7 +28,7 @@ pub enum AuditError {
     /// A file is shorter than, or not as, it was written: bring back the folder `audit` from the backup that the data
     /// folder came from. Roots and chains of what comes are not touched.
     #[error(
-        "{}, offset {offset}: {what}; restore the folder `audit` that belongs to this data folder", .path.display()
+        "{}, offset {offset}: {what}; restore the folder `audit` that belongs to this data folder, or stop the node and make it again: `reversetender audit rebuild`", .path.display()
     )]
     Damaged {
         /// The file.
@@ -376,13 +376,7 @@ impl AuditReader {
         if u32_at(&record, 0) != checksum(&record, self.shard, at) {
             return Err(self.roots.damaged(at, "a signed root's checksum does not hold"));
         }
-        Ok(Checkpoint {
-            shard: self.shard,
-            size: u64_at(&record, ROOT_SIZE),
-            root: record[ROOT_HASH..ROOT_SIGNATURE].try_into().expect("32 bytes"),
-            at: LogTime(u64_at(&record, ROOT_AT) as i64),
-            signature: record[ROOT_SIGNATURE..].try_into().expect("64 bytes"),
-        })
+        Ok(read_root(&record, self.shard))
     }
 
     /// The newest signed root.

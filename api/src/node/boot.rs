@@ -250,11 +250,27 @@ pub struct Recovery {
     pub poisoned: Vec<Poison>,
 }
 
+/// The folder of the audit, in the data folder.
+pub const AUDIT: &str = "audit";
+
 /// Opens a data folder and brings all shards to the log's end.
 ///
 /// # Errors
 /// [`BootError`] says what is wrong, where, and what to do.
 pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> Result<Recovery, BootError> {
+    recover_beside(disk, layout, hub, AUDIT)
+}
+
+/// As [`recover`], with the audit in a folder of another name, where it may miss what came before.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_beside<D: Disk + 'static>(
+    disk: Arc<D>,
+    layout: Options,
+    hub: &Hub,
+    audit: &str,
+) -> Result<Recovery, BootError> {
     let began = Instant::now();
     let data = layout.dir.clone();
     let (log, mut recovered) = Log::open(Arc::<D>::clone(&disk), layout)?;
@@ -267,6 +283,7 @@ pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> R
         );
     }
     let place = AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history);
+    let place = if audit == AUDIT { place } else { place.beside(audit) };
     let (shards, poisoned) = replay(&mut recovered, &place, hub)?;
     let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
     let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();

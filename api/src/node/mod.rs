@@ -26,8 +26,8 @@ use persistence::archive::{Lag, Status, Store};
 use persistence::checkpoint::{Checkpoint, kid_of};
 use persistence::{Keys, MasterKey, Seal};
 
-pub use self::audit::{Audit, Followed, Followers, SIGN_EVERY, Sealed};
-pub use self::boot::{BootError, Poison, Recovery, first_commands, recover};
+pub use self::audit::{Audit, Copied, Followed, Followers, SIGN_EVERY, Sealed};
+pub use self::boot::{AUDIT, BootError, Poison, Recovery, first_commands, recover, recover_beside};
 pub use self::clock::{LeaderClock, Slew, wall_ms};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};

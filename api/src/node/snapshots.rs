@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use engine::{Accounts, AccountsPart, Engine, EnginePart};
 use persistence::{
     AuditPart, AuditPlace, AuditShard, ChainsPart, Frame, Keys, Last, MasterKey, Part, RealDisk, Section,
@@ -146,6 +146,18 @@ impl Snapshotter {
 
 /// What a snapshot is written from: each shard's place and state, and where the copy of its audit comes.
 pub struct Copies(Vec<(Last, Machine, Receiver<io::Result<Copied>>)>);
+
+impl Copies {
+    /// Of states that nobody serves, with their audits.
+    pub fn of(shards: impl IntoIterator<Item = (Last, Machine, Copied)>) -> Self {
+        let with_audit = |(last, machine, copied)| {
+            let (give, given) = bounded(1);
+            give.send(Ok(copied)).expect("there is room for one");
+            (last, machine, given)
+        };
+        Self(shards.into_iter().map(with_audit).collect())
+    }
+}
 
 /// Copies `views` and asks for copies of `audit`, shard by shard.
 pub fn copy(views: &Views, audit: &Followers) -> Copies {
