@@ -8,7 +8,8 @@
 //! - `RT_TEST_FAIL_AT=CALL:NAME:WHEN:ERROR`: the call answers `EIO` or `ENOSPC`; only calls to files whose path holds
 //!   NAME are counted; WHEN is `N`, or `N+` for the N-th and all after it. A write that is refused has written half.
 //! - `RT_TEST_SHORT_WRITES=SEED`: each write is interrupted or takes only a part, most of the time.
-//! - `RT_TEST_CALLS=FILE`: each call is appended there as a line `CALL PATH` before it is made.
+//! - `RT_TEST_CALLS=FILE`: each call is appended there as a line `CALL PATH` before it is made; `failed CALL PATH`
+//!   follows where it was refused, `short` where a write was not whole.
 
 use std::env;
 use std::fs::{self, File};
@@ -150,14 +151,17 @@ enum Verdict {
 }
 
 impl Plan {
+    fn note(&self, line: &str) {
+        if let Some(calls) = &self.calls {
+            // One write, so that lines of several threads don't mix.
+            (&*calls).write_all(line.as_bytes()).expect("the calls can be noted");
+        }
+    }
+
     fn judge(&self, call: Call, path: impl FnOnce() -> PathBuf) -> Verdict {
         let number = self.counts[call as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let path = if self.calls.is_some() || self.fail.is_some() { path() } else { PathBuf::new() };
-        if let Some(calls) = &self.calls {
-            // One write, so that lines of several threads don't mix.
-            let line = format!("{} {}\n", call.name(), path.display());
-            (&*calls).write_all(line.as_bytes()).expect("the calls can be noted");
-        }
+        self.note(&format!("{} {}\n", call.name(), path.display()));
         if let Some(kill) = &self.kill
             && (kill.call, kill.at) == (call, number)
         {
@@ -169,6 +173,7 @@ impl Plan {
         {
             let seen = fail.seen.fetch_add(1, Ordering::Relaxed) + 1;
             if seen == fail.at || fail.for_ever && seen > fail.at {
+                self.note(&format!("failed {} {}\n", call.name(), path.display()));
                 return Verdict::Fail(fail.error);
             }
         }
@@ -242,6 +247,9 @@ pub(crate) fn pwritev(file: &File, parts: &[IoSlice<'_>], offset: u64) -> rustix
         // Three draws in four are no whole write; the state only has to differ from call to call.
         let draw = state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         let draw = (draw ^ draw >> 31).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 16;
+        if draw % 4 < 3 {
+            plan.note("short\n");
+        }
         match draw % 4 {
             0 => return Err(Errno::INTR),
             1 => return write_part(file, parts, offset, 1 + (draw >> 8) as usize % len.max(1)),

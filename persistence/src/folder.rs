@@ -57,7 +57,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Key
         key_check: key_check(&keys, cluster),
         shards: options.shards,
     };
-    meta.write(&**disk, dir).map_err(OpenError::disk(dir))?;
+    meta.write(&**disk, dir).map_err(OpenError::disk(&dir.join(crate::meta::NAME)))?;
     Ok((meta, keys))
 }
 

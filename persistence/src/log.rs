@@ -150,14 +150,13 @@ impl Recovered {
         Ok(logs)
     }
 
-    /// Puts the snapshot aside, because it can't be loaded, and turns to the one before it, or to the beginning of the
-    /// log. Answers where it lies now.
+    /// Turns to the snapshot before this one, which can't be loaded, or to the beginning of the log. Changes no file.
     ///
     /// # Errors
     /// [`OpenError::Corrupt`] when the log begins behind what is left.
-    pub fn step_back(&mut self) -> Result<PathBuf, OpenError> {
+    pub fn step_back(&mut self) -> Result<(), OpenError> {
         let Some(bad) = self.snapshot.take() else {
-            return Ok(PathBuf::new());
+            return Ok(());
         };
         let older = self.snapshots.newest_sound(Some(bad.number()))?;
         let base = self.files.first().and_then(|file| Some((file, file.opening.as_ref()?)));
@@ -175,8 +174,7 @@ impl Recovered {
             }
         }
         self.snapshot = older;
-        let at = OpenError::disk(self.snapshots.dir());
-        self.snapshots.put_aside(bad.number()).map_err(|error| at(io::Error::other(error)))
+        Ok(())
     }
 
     /// All entries that the folder still holds, the snapshot's included.
@@ -397,7 +395,7 @@ impl Log {
             sequence: file.header.sequence,
             base: file.opening.as_ref().map(|opening| opening.base.clone()).unwrap_or_default(),
         });
-        let segment_bytes = maker.segment_bytes;
+        let (segment_bytes, log_dir) = (maker.segment_bytes, maker.dir.clone());
         let mut log = Self {
             active,
             first_sequence: 1,
@@ -419,10 +417,7 @@ impl Log {
         };
         match log.prepare_ahead() {
             Ok(()) | Err(AppendError::ReadOnly(_)) => {}
-            Err(AppendError::Failed(error)) => {
-                let path = scan.used.last().map(|file| file.path.clone()).unwrap_or_default();
-                return Err(OpenError::Disk { path, error });
-            }
+            Err(AppendError::Failed(error)) => return Err(OpenError::Disk { path: log_dir, error }),
         }
         log.judge_space();
         Ok(log)

@@ -23,7 +23,7 @@ use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::projector::Projector;
 use super::sequencer::{Submission, system_command};
-use super::snapshots::{self, Snapshotter};
+use super::snapshots::{self, RestoreError, Snapshotter};
 use super::stamp::Stamps;
 use super::view::{ViewShard, Views};
 use super::{Archive, Inner, Node, NodeOptions, RING, VIEW_QUEUE};
@@ -47,7 +47,7 @@ pub enum BootError {
     },
     /// The files of the audit can't be used.
     #[error("the audit can't be opened: {0}")]
-    Audit(#[source] std::io::Error),
+    Audit(std::io::Error),
     /// The folder can't be shipped to an archive.
     #[error(transparent)]
     Archive(ArchiveError),
@@ -364,26 +364,36 @@ fn replay(
     }
 }
 
-/// The shards as of the newest snapshot that can be loaded. One that can't be is put aside.
+/// The shards as of the newest snapshot that can be loaded. Those that can't be are put aside once it is known that the
+/// rest suffices: when nothing can be loaded, what is wrong may be elsewhere, and then all of them are needed again.
 fn load(recovered: &mut Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<Replica>, BootError> {
+    let mut first = None;
+    let mut passed = Vec::new();
     while let Some(snapshot) = &recovered.snapshot {
         let began = Instant::now();
+        let number = snapshot.number();
         match snapshots::restore(snapshot, place, hub) {
             Ok(replicas) => {
-                let (number, bytes, took) = (snapshot.number(), snapshot.bytes(), began.elapsed().as_millis());
+                let (bytes, took) = (snapshot.bytes(), began.elapsed().as_millis());
                 tracing::info!("Snapshot {number} of {bytes} bytes loaded in {took} ms");
+                put_aside(recovered, passed)?;
                 return Ok(replicas);
             }
-            Err(why) => {
-                let number = snapshot.number();
-                let aside = recovered.step_back().map_err(|error| {
+            // Without a key or the disk no other one is any better.
+            Err(RestoreError::Keys(error)) => return Err(OpenError::from(error).into()),
+            Err(RestoreError::Disk { path, error }) => return Err(OpenError::Disk { path, error }.into()),
+            Err(error) => {
+                let why = error.to_string();
+                passed.push((number, why.clone()));
+                let this = match error {
+                    RestoreError::Audit(error) => BootError::Audit(error),
+                    _ => BootError::Snapshot { number, why },
+                };
+                let first = first.get_or_insert(this);
+                if let Err(error) = recovered.step_back() {
                     tracing::error!("{error}");
-                    BootError::Snapshot { number, why: why.clone() }
-                })?;
-                tracing::error!(
-                    "Snapshot {number} can't be loaded: {why}. It lies in {} now; the one before it and a longer replay give the same state",
-                    aside.display()
-                );
+                    return Err(std::mem::replace(first, BootError::Open(error)));
+                }
             }
         }
     }
@@ -392,7 +402,24 @@ fn load(recovered: &mut Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<
         let audit = AuditShard::open(place, number, Vec::new(), Vec::new()).map_err(BootError::Audit)?;
         Ok((ViewShard::new(Machine::new(number), 0, hub), audit))
     };
-    numbers.map(empty).collect()
+    let replicas = numbers.map(empty).collect::<Result<_, BootError>>()?;
+    put_aside(recovered, passed)?;
+    Ok(replicas)
+}
+
+/// Gives snapshots that can't be loaded names under which they count for nothing.
+fn put_aside(recovered: &Recovered, passed: Vec<(u64, String)>) -> Result<(), BootError> {
+    for (number, why) in passed {
+        let aside = recovered.snapshots.put_aside(number).map_err(|error| match error.into() {
+            RestoreError::Disk { path, error } => BootError::Open(OpenError::Disk { path, error }),
+            error => BootError::Snapshot { number, why: error.to_string() },
+        })?;
+        tracing::error!(
+            "Snapshot {number} can't be loaded: {why}. It lies in {} now; the one before it and a longer replay give the same state",
+            aside.display()
+        );
+    }
+    Ok(())
 }
 
 /// Applies everything after the snapshot. A panic answers where: the caller begins again and passes it by.

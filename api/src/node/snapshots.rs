@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use engine::{Accounts, AccountsPart, Engine, EnginePart};
 use persistence::{
-    AuditPart, AuditPlace, AuditShard, ChainsPart, Frame, Keys, Last, MasterKey, Part, RealDisk, Section,
-    SnapshotError, SnapshotReader, Snapshots, Truncator, system_random,
+    AuditPart, AuditPlace, AuditShard, ChainsPart, Frame, KeyError, Keys, Last, MasterKey, Part, RealDisk,
+    Section, SnapshotError, SnapshotReader, Snapshots, Truncator, system_random,
 };
 
 use super::audit::{Copied, Followers};
@@ -327,27 +327,68 @@ fn loaded(snapshot: &SnapshotReader) -> Result<Vec<Loaded>, String> {
         match stored {
             // What was erased is not in it any more.
             Some(stored) if stored != state && erased == 0 => {
-                Err(format!("shard {number} has the state {}, and {} was stored", hex(&state), hex(&stored)))
+                let (found, stored) = (hex(&state), hex(&stored));
+                Err(format!("shard {number} has the state {found}, and {stored} was stored").into())
             }
             _ => Ok(Loaded { state, erased }),
         }
-    })?;
-    Ok(shards)
+    });
+    shards.map_err(|error| error.to_string())
 }
 
 fn encode<T: wincode::SchemaWrite<wincode::config::DefaultConfig, Src = T>>(part: &T) -> Vec<u8> {
     wincode::serialize(part).expect("a part is plain data below the codec's limits")
 }
 
+/// Why a start can't load a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// What it holds makes no sense: use the one before it.
+    #[error("{0}")]
+    Wrong(String),
+    /// A key can't be used. The snapshot may be sound: restore the key.
+    #[error(transparent)]
+    Keys(KeyError),
+    /// The disk refused: start again when it works.
+    #[error("{}: {error}", .path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// The files of the audit don't go with it: with the one before it they may.
+    #[error("{0}")]
+    Audit(io::Error),
+}
+
+impl From<String> for RestoreError {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
+}
+
+impl From<SnapshotError> for RestoreError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            // Its parts were moved or changed: no other key helps.
+            SnapshotError::Keys(error @ KeyError::Unsealed { .. }) => Self::Wrong(error.to_string()),
+            SnapshotError::Keys(error) => Self::Keys(error),
+            SnapshotError::Disk { path, error } => Self::Disk { path, error },
+            error => Self::Wrong(error.to_string()),
+        }
+    }
+}
+
 /// The shards, and their audits at `place`, as of a snapshot.
 ///
 /// # Errors
-/// A text that names what can't be read.
+/// [`RestoreError`] says what can't be read.
 pub fn restore(
     snapshot: &SnapshotReader,
     place: &AuditPlace,
     hub: &Hub,
-) -> Result<Vec<(ViewShard, AuditShard)>, String> {
+) -> Result<Vec<(ViewShard, AuditShard)>, RestoreError> {
     side_by_side(snapshot, |number, parts| {
         if parts.erased > 0 {
             let erased = parts.erased;
@@ -356,12 +397,13 @@ pub fn restore(
         let last = snapshot.places()[usize::from(number)];
         let machine = machine_of(number, parts.accounts, parts.engine)?;
         if machine.index() != last.index {
-            return Err(format!("shard {number} stands at {}, not at {}", machine.index(), last.index));
+            return Err(format!("shard {number} stands at {}, not at {}", machine.index(), last.index).into());
         }
         let audit = AuditShard::open(place, number, parts.chains, parts.audit);
-        let audit = audit.map_err(|error| error.to_string())?;
+        let audit = audit.map_err(RestoreError::Audit)?;
         if audit.index() != last.index {
-            return Err(format!("the audit of shard {number} stands at {}, not at {}", audit.index(), last.index));
+            let (found, expected) = (audit.index(), last.index);
+            return Err(format!("the audit of shard {number} stands at {found}, not at {expected}").into());
         }
         Ok((ViewShard::new(machine, last.term, hub), audit))
     })
@@ -372,15 +414,16 @@ pub fn restore(
 /// # Errors
 /// A text that names what can't be read.
 pub fn machines(snapshot: &SnapshotReader) -> Result<Vec<Machine>, String> {
-    side_by_side(snapshot, |number, parts| machine_of(number, parts.accounts, parts.engine))
+    let machines = side_by_side(snapshot, |number, parts| Ok(machine_of(number, parts.accounts, parts.engine)?));
+    machines.map_err(|error| error.to_string())
 }
 
 /// What `load` makes of the parts of each shard, in order of their numbers. Shards are read and loaded side by side, by
 /// as many threads as the disk allows.
 fn side_by_side<T: Send>(
     snapshot: &SnapshotReader,
-    load: impl Fn(u16, ShardParts) -> Result<T, String> + Sync,
-) -> Result<Vec<T>, String> {
+    load: impl Fn(u16, ShardParts) -> Result<T, RestoreError> + Sync,
+) -> Result<Vec<T>, RestoreError> {
     let count = snapshot.places().len();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -395,7 +438,7 @@ fn side_by_side<T: Send>(
         }
     };
     let threads = snapshot.readers().min(count);
-    let mut done: Vec<(u16, Result<T, String>)> = std::thread::scope(|scope| {
+    let mut done: Vec<(u16, Result<T, RestoreError>)> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut done = work();
         for other in others {
@@ -427,11 +470,11 @@ struct ShardParts {
 }
 
 impl ShardParts {
-    fn read(snapshot: &SnapshotReader, shard: u16) -> Result<Self, String> {
+    fn read(snapshot: &SnapshotReader, shard: u16) -> Result<Self, RestoreError> {
         let mut parts = Self::default();
         let mut lost = false;
         for frame in snapshot.frames_of(shard) {
-            let Frame { section, part, .. } = frame.map_err(|error| error.to_string())?;
+            let Frame { section, part, .. } = frame?;
             let Part::Clear(bytes) = part else {
                 parts.erased += 1;
                 continue;

@@ -45,14 +45,35 @@ fn get(served: &Served, path: &str, token: &str) -> Result<Value, String> {
     }
 }
 
-/// Checks everything against what was `ops`; the first thing that does not hold.
+/// Checks everything against what was `ops`; the first thing that does not hold. Ends the program.
 pub fn judge(
     world: &World,
     home: &Home,
     served: &mut Served,
-    mut ops: Vec<Op>,
+    ops: Vec<Op>,
     handle: &Handle,
 ) -> Result<Looked, String> {
+    let looked = answers(world, served, ops, handle)?;
+    end(world, served)?;
+    audit(&world.tender, &world.tokens[0], home, served)?;
+    served.kill();
+    verify_log(home)?;
+    Ok(looked)
+}
+
+/// Ends the tender, so that its audit can be exported.
+pub fn end(world: &World, served: &Served) -> Result<(), String> {
+    let cancelled = json!({ "reason": "the test is over" }).to_string();
+    let path = format!("/v1/tenders/{}/cancel", world.tender);
+    let key = uuid::Uuid::new_v4().to_string();
+    match request(served.listen, "POST", &path, &world.tokens[0], &key, &cancelled) {
+        Some(told) if told.status == 200 => Ok(()),
+        told => Err(format!("cancel: {:?}", told.map(|told| told.body))),
+    }
+}
+
+/// Checks what is answered and what the feed says against what was `ops`.
+pub fn answers(world: &World, served: &Served, mut ops: Vec<Op>, handle: &Handle) -> Result<Looked, String> {
     let mut looked = Looked::default();
     for op in &mut ops {
         let send = || {
@@ -71,6 +92,9 @@ pub fn judge(
                 looked.answered += 1;
             }
             None => {
+                if told.replayed && op.refused.is_some() {
+                    return Err(format!("{op:?} was refused and yet taken: {}", told.body));
+                }
                 looked.taken_unanswered += usize::from(told.replayed);
                 looked.not_taken += usize::from(!told.replayed);
                 let again = send()?;
@@ -93,9 +117,6 @@ pub fn judge(
             looked.begun_again += usize::from(!resumed);
         }
     }
-    audit(world, home, served, handle)?;
-    served.kill();
-    verify_log(home)?;
     Ok(looked)
 }
 
@@ -211,38 +232,19 @@ async fn feed(world: &World, served: &Served, ops: &[Op], lot: usize, from: u64)
     Ok(true)
 }
 
-/// Ends the tender, and lets another process verify the export of its audit.
-fn audit(world: &World, home: &Home, served: &Served, handle: &Handle) -> Result<(), String> {
-    let path = format!("/v1/tenders/{}", world.tender);
-    let cancelled = request(
-        served.listen,
-        "POST",
-        &format!("{path}/cancel"),
-        &world.tokens[0],
-        &uuid::Uuid::new_v4().to_string(),
-        r#"{"reason":"the test is over"}"#,
-    );
-    if cancelled.as_ref().is_none_or(|told| told.status != 200) {
-        return Err(format!("cancel: {:?}", cancelled.map(|told| told.body)));
-    }
-    let path = format!("{path}/audit");
-    // By the client that understands an answer that comes in chunks.
-    let client = Client { address: served.listen, token: Some(world.tokens[0].clone()) };
-    let exported = handle.block_on(async {
-        let mut exported = client.get(&path).await;
-        for _ in 0..40 {
-            if exported.status == 200 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            exported = client.get(&path).await;
+/// Lets another process verify the export of the audit of a tender that has ended.
+pub fn audit(tender: &str, token: &str, home: &Home, served: &Served) -> Result<(), String> {
+    let path = format!("/v1/tenders/{tender}/audit");
+    let mut exported = get(served, &path, token);
+    for _ in 0..40 {
+        // The audit follows the log within moments.
+        if !exported.as_ref().is_err_and(|why| why.contains("answered 503")) {
+            break;
         }
-        exported
-    });
-    if exported.status != 200 {
-        return Err(format!("GET {path} was answered {exported:?}"));
+        std::thread::sleep(Duration::from_millis(25));
+        exported = get(served, &path, token);
     }
-    std::fs::write(home.0.join("audit.json"), &exported.body).map_err(|error| error.to_string())?;
+    std::fs::write(home.0.join("audit.json"), exported?.to_string()).map_err(|error| error.to_string())?;
     let verified = home.run(&["audit", "verify", "audit.json"]);
     if verified.status.success() {
         return Ok(());

@@ -2,6 +2,9 @@
 //! or full, stopped for a while, and its files corrupted while it was down. What was answered is there afterwards; what
 //! is damaged is told by file and offset.
 
+mod clock;
+mod corruption;
+mod errors;
 mod judge;
 mod machine;
 mod points;

@@ -99,7 +99,6 @@ struct Chain<'a> {
     home: Home,
     draws: Draws,
     ops: Mutex<Vec<Op>>,
-    faults: Mutex<Vec<String>>,
     /// The lives so far, to be told with a violation.
     story: Vec<String>,
 }
@@ -113,7 +112,7 @@ impl Chain<'_> {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..3 {
-                    world.load(listen, LOAD, &mut draws, &self.ops, &dead, &self.faults);
+                    world.load(listen, LOAD, &mut draws, &self.ops, &dead);
                     // Snapshots and segments are made beside the answers.
                     let until = Instant::now() + Duration::from_millis(400);
                     while !dead.load(Ordering::Acquire) && Instant::now() < until {
@@ -136,7 +135,11 @@ impl Chain<'_> {
 
     /// One life that is to end at `point`. Answers whether it ended before it served.
     fn life(&mut self, point: &Point) -> Result<bool, String> {
-        let mut served = self.home.serve(&[("RT_TEST_KILL_AT", point.to_string())]);
+        let mut environment = vec![("RT_TEST_KILL_AT", point.to_string())];
+        if self.draws.below(5) == 0 {
+            environment.push(("RT_TEST_SHORT_WRITES", self.draws.below(u64::MAX).to_string()));
+        }
+        let mut served = self.home.serve(&environment);
         let ready = served.ready();
         let killed = ready.is_err() || self.run(&mut served);
         let status = served.ended();
@@ -187,15 +190,15 @@ impl Chain<'_> {
             tally.lives += 1;
             *tally.depths.entry(crashes).or_default() += 1;
         }
-        if let Some(fault) = self.faults.lock().expect("nobody panicked").first() {
-            return Err(fault.clone());
-        }
         let Some(world) = &self.world else {
             served.kill();
             return verify_log(&self.home).map(|()| Looked::default());
         };
         profile.recoveries.lock().expect("nobody panicked").push(counts);
         let ops = std::mem::take(&mut *self.ops.lock().expect("nobody panicked"));
+        if let Some(op) = ops.iter().find(|op| op.refused.is_some()) {
+            return Err(format!("nothing was to be refused: {op:?}"));
+        }
         judge(world, &self.home, &mut served, ops, &self.campaign.handle)
     }
 }
@@ -214,8 +217,8 @@ impl Campaign {
         let mut served = home.serve(&[]);
         served.ready().expect("a sound machine");
         profile.boot = served.counts();
-        let (ops, faults, dead) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        world.load(served.listen, LOAD, &mut Draws(2), &ops, &dead, &faults);
+        let (ops, dead) = (Mutex::default(), AtomicBool::new(false));
+        world.load(served.listen, LOAD, &mut Draws(2), &ops, &dead);
         tokio::time::sleep(Duration::from_millis(400)).await;
         profile.run = less(&served.counts(), &profile.boot);
         // Files go when a third snapshot is there, which a slow machine may write only after more load.
@@ -265,8 +268,8 @@ impl Campaign {
                 None => Home(dir.path().to_owned()),
             };
             let ops = Mutex::new(world.as_ref().map(|world| world.ops.clone()).unwrap_or_default());
-            let (draws, faults) = (Draws(draws.below(u64::MAX)), Mutex::default());
-            let mut chain = Chain { campaign: self, world, home, draws, ops, faults, story: Vec::new() };
+            let draws = Draws(draws.below(u64::MAX));
+            let mut chain = Chain { campaign: self, world, home, draws, ops, story: Vec::new() };
             let found = chain.through();
             let mut tally = self.tally.lock().expect("nobody panicked");
             match found {

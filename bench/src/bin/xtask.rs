@@ -40,8 +40,8 @@ Examples:
   cargo test -p engine tie_      one package, tests whose names contain `tie_`
   .ci/run                        test and verify with the times of each part
 
-What `test` installs: Chromium by apt-get, when it is missing and you are root; anything else it needs comes with
-cargo. `verify` runs cargo-deny when it is installed (`cargo install cargo-deny --locked`, some 5 minutes) and says so
+What `test` installs by apt-get, when it is missing and you are root: Chromium, and libfaketime, which turns the clock of
+the program; anything else it needs comes with cargo. `verify` runs cargo-deny when it is installed (`cargo install cargo-deny --locked`, some 5 minutes) and says so
 when it isn't; the floors of the lock file are checked always.
 ";
 
@@ -186,6 +186,9 @@ fn test(parts: &[&str]) -> io::Result<bool> {
     let wanted = |part: &Part| parts.is_empty() || parts.contains(&part.name);
     if PARTS.iter().any(|part| part.name == "browser" && wanted(part)) {
         set_up_browser()?;
+    }
+    if PARTS.iter().any(|part| part.name == "log" && wanted(part)) {
+        set_up_clock()?;
     }
 
     let started = Instant::now();
@@ -337,19 +340,44 @@ fn set_up_browser() -> io::Result<()> {
         println!("── set-up: {browser} is installed, the browser tests can drive it");
         return Ok(());
     }
-    let user = Command::new("id").arg("-u").output()?;
-    if user.stdout.trim_ascii() != b"0" || !installed("apt-get") {
+    if !may_install()? {
         println!("── set-up: Chromium is missing. The browser tests need it: sudo apt-get install chromium");
         return Ok(());
     }
     println!("── set-up: installing Chromium for the browser tests (some 100 MB, 1 to 3 minutes)");
+    install("chromium")
+}
+
+/// The folders in which Debian puts what turns a program's clock.
+const CLOCKS: &[&str] = &["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime"];
+
+fn set_up_clock() -> io::Result<()> {
+    if CLOCKS.iter().any(|folder| Path::new(folder).is_dir()) {
+        return Ok(());
+    }
+    if !may_install()? {
+        println!("── set-up: libfaketime is missing: the tests that turn the clock are skipped without it");
+        println!("   sudo apt-get install libfaketime");
+        return Ok(());
+    }
+    println!("── set-up: installing libfaketime for the tests that turn the clock (some 100 KB)");
+    install("libfaketime")
+}
+
+fn may_install() -> io::Result<bool> {
+    let user = Command::new("id").arg("-u").output()?;
+    Ok(user.stdout.trim_ascii() == b"0" && installed("apt-get"))
+}
+
+/// Installs a package of Debian. One that can't be had is told by the tests that need it.
+fn install(package: &str) -> io::Result<()> {
     let quiet = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         command
     };
     step("set-up", &mut quiet(&["update", "-qq"]))?;
-    step("set-up", &mut quiet(&["install", "-y", "-qq", "--no-install-recommends", "chromium"]))?;
+    step("set-up", &mut quiet(&["install", "-y", "-qq", "--no-install-recommends", package]))?;
     Ok(())
 }
 
