@@ -315,8 +315,11 @@ async fn killed_at_any_call_and_again_while_it_recovers_it_loses_and_doubles_not
     println!("violations {}, {} s", violations.len(), campaign.began.elapsed().as_secs());
     assert!(violations.is_empty(), "{}", violations.join("\n"));
     assert!(reached * 10 >= asked * 9, "too few points were reached");
-    assert_eq!(by_call.len(), CALLS, "some calls were never reached: {by_call:?}");
-    assert!(depths.range(2..).map(|(_, chains)| chains).sum::<u64>() > 0, "no crash hit a second recovery");
-    assert!(looked.answered > 0 && looked.taken_unanswered > 0 && looked.not_taken > 0, "{looked:?}");
-    assert!(looked.resumed > 0 && looked.begun_again > 0, "{looked:?}");
+    // A few points need not meet everything.
+    if *asked >= POINTS {
+        assert_eq!(by_call.len(), CALLS, "some calls were never reached: {by_call:?}");
+        assert!(depths.range(2..).map(|(_, chains)| chains).sum::<u64>() > 0, "no crash hit a second recovery");
+        assert!(looked.answered > 0 && looked.taken_unanswered > 0 && looked.not_taken > 0, "{looked:?}");
+        assert!(looked.resumed > 0 && looked.begun_again > 0, "{looked:?}");
+    }
 }

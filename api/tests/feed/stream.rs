@@ -547,6 +547,29 @@ async fn readers_come_back_after_a_restart() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_own_bid_after_a_restart_is_a_step_that_tells_the_lead() {
+    let server = Server::start().await;
+    let buyer = server.sign_up("buyer", OrganisationKind::Buyer).await;
+    let (a, b) = (supplier(&server, "a").await, supplier(&server, "b").await);
+    let mut rules = rules();
+    rules["visibility"] = json!({ "lead": "after_own_bid", "board": false, "rank": false, "bidder_count": false });
+    let lot = server.opened(&buyer, true, &rules, &[&a, &b]).await;
+    server.bid(&a, lot, "900.00").await;
+    // What the lot's window knows of who has bid is only what the log gave back.
+    let server = server.restart().await;
+    let mut client = server.hello(Some(&b)).await;
+    let snap = client.sub(lot).await;
+    assert!(snap["state"].get("lead").is_none(), "it has not bid yet: {snap}");
+    server.bid(&b, lot, "950.00").await;
+    let frames = client.until(|frame| frame["p"] == "upd").await;
+    assert!(frames.iter().all(|frame| frame["p"] != "resync" && frame["p"] != "snap"), "{frames:?}");
+    let step = frames.last().expect("the step");
+    assert_eq!(step["seq"].as_u64(), snap["seq"].as_u64().map(|seq| seq + 1));
+    assert_eq!(step["set"]["lead"], json!({ "price": "900.00" }), "what it sees from now on is told: {step}");
+    assert_eq!(step["you"]["standing"], "950.00");
+}
+
 /// Everything in `part` is in `whole` with the same value.
 fn contained(part: &Value, whole: &Value, path: &str) {
     match (part, whole) {
