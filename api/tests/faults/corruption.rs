@@ -1,14 +1,17 @@
-//! Files that change while the program is down: the folder's description, keys, snapshots, files of the audit. Whatever is
-//! changed is told with the file's name, or costs nobody anything; nothing that was answered is cut, and the sound file
-//! put back cures it. (Segments of the log are in `machine.rs`.)
+//! Files that change while the program is down: the folder's description, keys, snapshots, files of the audit; and
+//! segments while it runs. Whatever is changed is told with the file's name, or costs nobody anything; nothing that was
+//! answered is cut, and the sound file put back cures it. (Segments of a stopped program are in `machine.rs`.)
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tokio::runtime::Handle;
 
-use crate::judge::{answers, audit, end, verify_log};
-use crate::world::{Home, World};
+use crate::judge::{answers, audit, end, judge, verify_log};
+use crate::world::{Draws, Home, World};
 
 /// What is done to a file's bytes. None: the file goes.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +105,7 @@ fn check(world: &World, file: &str, change: Change, handle: &Handle) -> Result<O
     let mut served = home.serve(&[]);
     if let Err(status) = served.ready() {
         let said = served.said();
-        if status.code() != Some(1) || !said.contains(name) {
+        if status.code() != Some(1) || !said.contains(name) || !says_what_to_do(&said) {
             return Err(format!("it ended with {status}, and said: {said}"));
         }
         write(&path, Some(&sound));
@@ -132,6 +135,61 @@ fn check(world: &World, file: &str, change: Change, handle: &Handle) -> Result<O
         Err(_) if told => Ok(Some(Found::NoProof)),
         Err(why) => Err(format!("{why}, and nothing was said: {}", served.said())),
     }
+}
+
+/// Whether a refusal to start ends in something that an operator can do.
+fn says_what_to_do(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["restore", "give the", "start the program"].iter().any(|word| said.contains(word))
+}
+
+/// The segments that hold records, oldest first, and where their records end.
+fn used_segments(home: &Home) -> Vec<(PathBuf, usize)> {
+    let verified = home.run(&["log", "verify", "--data", "data"]);
+    let lines = String::from_utf8_lossy(&verified.stdout).into_owned();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let segments = lines.filter_map(|line| {
+        let end = line["records_end"].as_u64()? as usize;
+        Some((home.data().join("log").join(line["file"].as_str()?), end))
+    });
+    segments.collect()
+}
+
+/// Changes a segment under the running program, at so many 64ths of its records; the program goes on, and the next start
+/// tells it.
+fn check_running(world: &World, part: usize, len: usize, handle: &Handle) -> Result<(), String> {
+    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let home = world.home().copied(dir.path());
+    let segments = used_segments(&home);
+    // Full and durable, and young enough to stay.
+    let (path, end) = segments.get(segments.len().wrapping_sub(2)).ok_or("too few segments")?;
+    let (ops, dead, mut draws) = (Mutex::new(world.ops.clone()), AtomicBool::new(false), Draws(part as u64));
+    let mut served = home.serve(&[]);
+    served.ready().map_err(|status| format!("{status}"))?;
+    world.load(served.listen, 6, &mut draws, &ops, &dead);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(|error| error.to_string())?;
+    let at = (4096 + (end - 4096) * part / 64).min(end - len);
+    let mut sound = vec![0; len];
+    file.read_exact_at(&mut sound, at as u64).map_err(|error| error.to_string())?;
+    let changed: Vec<u8> = sound.iter().map(|byte| byte ^ 0x10).collect();
+    file.write_all_at(&changed, at as u64).map_err(|error| error.to_string())?;
+    world.load(served.listen, 6, &mut draws, &ops, &dead);
+    served.kill();
+    let ops = ops.into_inner().expect("nobody panicked");
+    if ops.iter().any(|op| op.answer.is_none()) {
+        return Err("it did not go on".into());
+    }
+    let mut served = home.serve(&[]);
+    let Err(status) = served.ready() else { return Err("the next start does not see it".into()) };
+    let said = served.said();
+    let named = said.contains(&path.display().to_string()) && said.contains("offset");
+    if status.code() != Some(1) || !named || !says_what_to_do(&said) {
+        return Err(format!("it ended with {status}, and said: {said}"));
+    }
+    file.write_all_at(&sound, at as u64).map_err(|error| error.to_string())?;
+    let mut served = home.serve(&[]);
+    served.ready().map_err(|status| format!("no cure: {status}, {}", served.said()))?;
+    judge(world, &home, &mut served, ops, handle).map(|_| ())
 }
 
 /// The files of a folder whose names end so, sorted.
@@ -208,4 +266,20 @@ async fn every_change_of_other_files_is_told_or_harmless() {
     }
     println!("{total} changes, violations {}", violations.len());
     assert!(violations.is_empty(), "{}", violations.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_changes_under_the_running_program_is_told_by_the_next_start() {
+    let world = Arc::new(World::new().await);
+    let handle = Handle::current();
+    let changes = [(0, 1), (9, 1), (21, 64), (33, 1), (48, 700), (63, 1)];
+    let checked = tokio::task::spawn_blocking(move || {
+        // Not on a thread of the runtime: the judge waits for sockets there.
+        let all = move || changes.map(|(part, len)| check_running(&world, part, len, &handle));
+        std::thread::spawn(all).join().expect("it ends")
+    });
+    let found = checked.await.expect("it ends");
+    let violations: Vec<&String> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+    println!("{} changes under the running program, violations {}", found.len(), violations.len());
+    assert!(violations.is_empty(), "{violations:#?}");
 }
