@@ -31,6 +31,8 @@ const TOKEN: &str = "token.p8";
 const AUDIT: &str = "audit.p8";
 const ORGANISATIONS: &str = "org";
 const ORDERS: &str = "orders";
+/// Ends the name of a key that is being overwritten.
+const GONE: &str = "gone";
 const DATA: &str = "data";
 const MASTER_MAGIC: &[u8; 8] = b"RTMASTK1";
 const ORGANISATION_MAGIC: &[u8; 8] = b"RTORGKY1";
@@ -454,15 +456,23 @@ impl Keys {
         &*self.disk
     }
 
-    /// Overwrites and removes a key file.
+    /// Overwrites and removes a key file. It gets another name first: a half overwritten one must not be taken for a key
+    /// that is damaged.
     fn wipe(&self, organisation: OrganisationId) -> Result<(), KeyError> {
         let path = self.key_path(organisation);
-        let file = self.disk.open(&path).map_err(at(&path))?;
-        let len = usize::try_from(file.len().map_err(at(&path))?).unwrap_or(0);
-        file.write_at(0, &[&vec![0; len]]).map_err(at(&path))?;
-        file.sync_data().map_err(at(&path))?;
-        self.disk.remove(&path).map_err(at(&path))?;
-        self.disk.sync_dir(&self.dir.join(ORGANISATIONS)).map_err(at(&path))
+        let gone = path.with_extension(GONE);
+        let dir = self.dir.join(ORGANISATIONS);
+        self.disk.rename(&path, &gone).and_then(|()| self.disk.sync_dir(&dir)).map_err(at(&path))?;
+        self.wipe_gone(&gone)
+    }
+
+    fn wipe_gone(&self, gone: &Path) -> Result<(), KeyError> {
+        let file = self.disk.open(gone).map_err(at(gone))?;
+        let len = usize::try_from(file.len().map_err(at(gone))?).unwrap_or(0);
+        file.write_at(0, &[&vec![0; len]]).map_err(at(gone))?;
+        file.sync_data().map_err(at(gone))?;
+        self.disk.remove(gone).map_err(at(gone))?;
+        self.disk.sync_dir(&self.dir.join(ORGANISATIONS)).map_err(at(gone))
     }
 
     /// The key to seal with, made and durable if there was none.
@@ -543,11 +553,16 @@ impl Keys {
                 ids.chunks_exact(8).map(|id| u64::from_le_bytes(id.try_into().expect("eight bytes"))).collect();
         }
         let path = self.key_path(organisation);
+        let gone = path.with_extension(GONE);
+        if !known.destroyed.is_empty() && self.read(&gone)?.is_some() {
+            // Stopped between the new name and removing.
+            self.wipe_gone(&gone)?;
+        }
         let Some(bytes) = self.read(&path)? else {
             return Ok(known);
         };
         if !known.destroyed.is_empty() && bytes.iter().all(|byte| *byte == 0) {
-            // Stopped between overwriting and removing.
+            // An earlier program, which overwrote it under its own name, stopped before removing it.
             self.wipe(organisation)?;
             return Ok(known);
         }

@@ -5,8 +5,8 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{open, random};
-use engine::{LogTime, OrganisationId};
+use common::{MARKER, append, entry, open, random, registration};
+use engine::{LogTime, OrganisationId, Secret};
 use persistence::checkpoint::{AuditSigner, Handover, hex, is_signed, kid_of};
 use persistence::faulty::{Crash, FaultyDisk};
 use persistence::{Disk, KeyError, Keys};
@@ -117,6 +117,51 @@ fn a_rotation_that_is_cut_short_leaves_one_key() {
             let next = rotate(&disk, 20).expect("again");
             let again = signer(&disk).expect("one key");
             assert_eq!((*again.public(), again.publics()[0]), (next, first));
+        }
+    }
+}
+
+/// The power goes at each step of destroying a key: afterwards it is whole or destroyed, never missing; destroyed again,
+/// it is, and the file is gone.
+#[test]
+fn a_destruction_that_is_cut_short_leaves_a_key_or_none() {
+    let sent = entry(1, vec![registration(1, MARKER)]);
+    let organisation = OrganisationId(1 << 64 | 5);
+    let path = Path::new("/keys/org/00000000-0000-0001-0000-000000000005.key");
+    let mut ends = [0, 0];
+    for step in 1.. {
+        for crash in [Crash::Lost, Crash::Kept, Crash::Process, Crash::Random(step), Crash::Torn(step)] {
+            let disk = FaultyDisk::new();
+            let (mut log, recovered) = open(&disk).expect("opened");
+            append(&mut log, &recovered.sealer, &[(0, sent.clone())]).expect("appended");
+            let key = disk.content(path).expect("there");
+            let before = disk.faults().operations;
+            disk.plan(|faults| faults.crash_at = Some(before + step));
+            let done = recovered.sealer.keys().destroy(organisation).is_ok();
+            drop((log, recovered));
+            if done {
+                assert!(step > 8 && ends[0] > 5 && ends[1] > 5, "both ends were met in {step} steps: {ends:?}");
+                return;
+            }
+            disk.restart(crash);
+            let (_log, again) = open(&disk).expect("opened");
+            let found = again.entries().next().expect("one").expect("readable, whatever was done").entry;
+            let is_erased = found != sent;
+            ends[usize::from(is_erased)] += 1;
+            if is_erased {
+                let Some(Secret::Person { email, name, password, .. }) = &found.commands[0].secret else {
+                    panic!("{found:?}")
+                };
+                assert!(email.is_empty() && name.is_empty() && password.is_empty());
+            }
+            again.sealer.keys().destroy(organisation).expect("done again");
+            for file in disk.files() {
+                let bytes = disk.content(&file).expect("there");
+                let wrapped = &key[32..80];
+                assert!(!bytes.windows(48).any(|window| window == wrapped), "the key is in {}", file.display());
+            }
+            assert!(disk.content(path).is_none());
+            assert_ne!(again.entries().next().expect("one").expect("readable").entry, sent);
         }
     }
 }
