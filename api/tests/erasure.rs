@@ -229,3 +229,26 @@ async fn a_buyers_key_stays_while_it_seals_what_others_offered() {
     let wrong = program(dir.path(), &["keys", "destroy", "me", "--reason", "r", "--yes-i-know"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
 }
+
+/// The node is killed with an order before it: the next one carries it out, and whoever ordered it is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_outlives_the_node_that_it_was_given_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut process = Process::start(dir.path(), dir.path()).await;
+    let (actor, actor_id) = sign_up(&process.client(), "actor", "supplier").await;
+    let (rival, _) = sign_up(&process.client(), "rival", "supplier").await;
+    process.freeze();
+    let (home, id) = (dir.path().to_owned(), actor_id.clone());
+    let ordered = tokio::task::spawn_blocking(move || {
+        program(&home, &["keys", "destroy", &id, "--reason", "request 2026-118", "--yes-i-know"])
+    });
+    let order = dir.path().join(format!("keys/orders/{actor_id}.order"));
+    eventually("the order", || async { order.exists() }).await;
+    assert!(dir.path().join(format!("keys/org/{actor_id}.key")).exists());
+    process.kill_and_start().await;
+    let done = ordered.await.expect("it ended");
+    assert!(done.status.success() && said(&done).contains("destroyed"), "{}", said(&done));
+    assert!(!order.exists() && !dir.path().join(format!("keys/org/{actor_id}.key")).exists());
+    actor.get("/v1/organisation/members").await.refused(401, "token_invalid");
+    rival.get("/v1/organisation/members").await.expect(200);
+}

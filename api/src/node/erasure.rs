@@ -115,7 +115,7 @@ impl Eraser {
         if is_buyer {
             return Err(
                 "tenders that it ran keep hidden offers of other organisations, sealed under its key in every snapshot: \
-                 with the key no snapshot could be loaded. Take its persons out one by one instead; their data goes \
+                 with the key no snapshot could be loaded. Take its persons out one by one instead (one admin stays); their data goes \
                  from memory and from new snapshots, and stays sealed in the log"
                     .to_owned(),
             );
