@@ -79,6 +79,8 @@ struct Tally {
     /// Chains by how many crashes in a row hit their recovery.
     depths: BTreeMap<u64, u64>,
     looked: Looked,
+    /// Milliseconds from each last start of a chain until it served.
+    recoveries_ms: Vec<u128>,
     /// What ended a chain with something that does not hold.
     violations: Vec<String>,
 }
@@ -180,14 +182,17 @@ impl Chain<'_> {
                 crashes += 1;
             }
         }
+        let began = Instant::now();
         let mut served = self.home.serve(&[]);
         if let Err(status) = served.ready() {
             return Err(format!("it does not start again: {status}"));
         }
+        let took_ms = began.elapsed().as_millis();
         let counts = served.counts();
         {
             let mut tally = self.campaign.tally.lock().expect("nobody panicked");
             tally.lives += 1;
+            tally.recoveries_ms.push(took_ms);
             *tally.depths.entry(crashes).or_default() += 1;
         }
         let Some(world) = &self.world else {
@@ -302,12 +307,21 @@ async fn killed_at_any_call_and_again_while_it_recovers_it_loses_and_doubles_not
     for worker in (0..WORKERS).map(work).collect::<Vec<_>>() {
         worker.await.expect("a worker ends");
     }
-    let tally = campaign.tally.lock().expect("nobody panicked");
-    let Tally { asked, reached, by_call, by_place, lives, chains, depths, looked, violations } = &*tally;
+    let mut tally = campaign.tally.lock().expect("nobody panicked");
+    tally.recoveries_ms.sort_unstable();
+    let Tally { asked, reached, by_call, by_place, lives, chains, depths, looked, recoveries_ms, violations } =
+        &*tally;
     println!("{asked} points asked, {reached} reached, in {chains} chains and {lives} lives");
     println!("points reached by call: {by_call:?}");
     println!("points reached by place: {by_place:?}");
     println!("chains by crashes in recovery: {depths:?}");
+    let percentile = |percent: usize| recoveries_ms.get(recoveries_ms.len() * percent / 100);
+    println!(
+        "ms until it served again: p50 {:?}, p99 {:?}, max {:?}",
+        percentile(50),
+        percentile(99),
+        recoveries_ms.last()
+    );
     println!(
         "{} answered, {} taken without an answer, {} not taken; {} readers resumed, {} began again",
         looked.answered, looked.taken_unanswered, looked.not_taken, looked.resumed, looked.begun_again
