@@ -25,7 +25,11 @@ pub mod machine;
 #[cfg(feature = "load")]
 pub mod plot;
 #[cfg(feature = "load")]
+pub mod protection;
+#[cfg(feature = "load")]
 pub mod redis;
+#[cfg(feature = "load")]
+pub mod replay;
 #[cfg(feature = "load")]
 pub mod replication;
 #[cfg(feature = "load")]

@@ -16,6 +16,8 @@ const SCRIPT: &str = "local best = redis.call('HGET', KEYS[1], 'price') \
     if best and tonumber(ARGV[1]) >= tonumber(best) then return 0 end \
     redis.call('HSET', KEYS[1], 'price', ARGV[1], 'bid', ARGV[2]) return 1";
 const START_MAX: Duration = Duration::from_secs(20);
+/// How long it may read its file.
+const LOAD_MAX: Duration = Duration::from_secs(300);
 
 /// A running `redis-server` with an append-only file that is flushed for every answer.
 pub struct Redis {
@@ -25,15 +27,23 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts it on a free port of loopback with its file in `folder`; none where the program isn't installed.
+    /// Starts it on a free port of loopback with its file in `folder`, every write flushed; none where the program isn't
+    /// installed.
     pub fn start(folder: &Path) -> Result<Option<Self>> {
+        Self::start_with(folder, &["--appendfsync", "always"])
+    }
+
+    /// As [`Redis::start`], with these settings in place of the flush of every write. Does not wait until it has read
+    /// its file.
+    pub fn start_with(folder: &Path, settings: &[&str]) -> Result<Option<Self>> {
         let Ok(said) = Command::new("redis-server").arg("--version").output() else { return Ok(None) };
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let version = said.split("v=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?").to_owned();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", "always", "--daemonize", "no", "--dir"])
+            .args(settings)
+            .args(["--daemonize", "no", "--dir"])
             .arg(folder)
             .stdout(Stdio::null())
             .spawn()?;
@@ -51,6 +61,54 @@ impl Redis {
     /// Its version, as it says.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Bids `bids` times in `lots` lots, many in one write; every bid beats the one before in its lot.
+    pub fn fill(&self, bids: u64, lots: u64) -> Result<()> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let script = load(&mut &stream)?;
+        let mut answers = std::io::BufReader::with_capacity(1 << 16, stream.try_clone()?);
+        let mut sent = 0;
+        while sent < bids {
+            let some = (bids - sent).min(1_000);
+            let mut bytes = Vec::with_capacity(some as usize * 200);
+            for bid in sent..sent + some {
+                bytes.extend(request(&script, &lot_name(bid % lots), price_of(bid / lots)));
+            }
+            (&stream).write_all(&bytes)?;
+            for _ in 0..some {
+                let mut answer = [0; 4];
+                answers.read_exact(&mut answer)?;
+                taken(&answer)?;
+            }
+            sent += some;
+        }
+        Ok(())
+    }
+
+    /// Waits until it answers what the best price of a lot is, which it does when it has read its file, and checks that
+    /// it is the one of the last of `bids` bids in `lots` lots.
+    pub fn check(&self, bids: u64, lots: u64) -> Result<()> {
+        let last = bids - 1;
+        let expected = price_of(last / lots).to_string();
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let started = Instant::now();
+        loop {
+            (&stream).write_all(&command(&["HGET", &lot_name(last % lots), "price"]))?;
+            let mut answer = [0; 128];
+            let read = (&stream).read(&mut answer)?;
+            let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+            if answer.lines().nth(1) == Some(&expected) {
+                return Ok(());
+            }
+            if !answer.starts_with("-LOADING") {
+                bail!("Redis says {answer:?} where the price {expected} stands");
+            }
+            if started.elapsed() > LOAD_MAX {
+                bail!("redis-server had not read its file within {LOAD_MAX:?}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// A connection whose bids come one at a time.
@@ -125,6 +183,15 @@ impl Bidder {
     }
 }
 
+fn lot_name(lot: u64) -> String {
+    format!("lot-{lot}")
+}
+
+/// The price of the `round`th bid in a lot.
+fn price_of(round: u64) -> u64 {
+    900_000_000 - round
+}
+
 fn taken(answer: &[u8]) -> Result<()> {
     match answer {
         b":1\r\n" => Ok(()),
@@ -133,7 +200,7 @@ fn taken(answer: &[u8]) -> Result<()> {
 }
 
 /// Loads the script; its name.
-fn load(stream: &mut TcpStream) -> Result<String> {
+fn load(stream: &mut (impl std::io::Read + std::io::Write)) -> Result<String> {
     stream.write_all(&command(&["SCRIPT", "LOAD", SCRIPT]))?;
     let mut answer = [0; 128];
     let read = stream.read(&mut answer)?;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use engine::{Accounts, Engine};
-use persistence::{AuditPlace, AuditShard, Batch, Last, Log, Options, RealDisk, Recovered, Section};
+use engine::{Accounts, Engine, Entry};
+use persistence::{AuditPlace, AuditShard, Batch, Last, Log, Options, RealDisk, Recovered, Sealer, Section};
 use serde_json::Value;
 
 use crate::client::Http;
@@ -19,7 +19,7 @@ use crate::socket::processor_time;
 use crate::workload::{BIDDERS, Workload};
 
 /// Shards of tenders: as many as a node has unless it is told otherwise.
-const SHARDS: u16 = 8;
+pub(crate) const SHARDS: u16 = 8;
 /// Entries that are made durable together while the log is made.
 const ENTRIES_A_FLUSH: usize = 64;
 /// How long a start may take before it counts as failed.
@@ -32,8 +32,8 @@ const ASK: Duration = Duration::from_millis(1);
 pub struct Start {
     /// From starting the process to its first answer over REST.
     pub first_answer: Duration,
-    /// Loading the snapshot, as the program tells it, ms.
-    pub load_ms: u64,
+    /// Loading the snapshot, as the program tells it, ms; none without one.
+    pub load_ms: Option<u64>,
     /// Until all shards stand: opening the log, loading, replaying, ms.
     pub stand_ms: u64,
     /// Processor time of the process up to then.
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
                 "kill -9 → first answer {:.3} s (all shards stand after {} ms, of which the snapshot {} ms; processor {:.2} s, memory {} MB)",
                 start.first_answer.as_secs_f64(),
                 start.stand_ms,
-                start.load_ms,
+                start.load_ms.unwrap_or_default(),
                 start.processor.as_secs_f64(),
                 start.memory >> 20
             )?;
@@ -102,7 +102,8 @@ pub async fn run(program: &Path, dir: &Path, bids: u64, runs: usize) -> Result<R
     let (data, keys) = (dir.join("data"), dir.join("data-keys"));
     let began = Instant::now();
     let lots_a_shard = bids.div_ceil(u64::from(BIDDERS) * u64::from(SHARDS)).max(1);
-    let snapshot_bytes = make(&data, &keys, lots_a_shard as usize)?;
+    let content = Content { lots: lots_a_shard as usize, each_once: true, before: 0, behind: 0 };
+    let snapshot_bytes = make(&data, &keys, content)?;
     let make = began.elapsed();
     let mut starts = Vec::new();
     // Each start makes a step in every open lot, so each begins with a folder of its own, or it would replay the steps of
@@ -111,7 +112,9 @@ pub async fn run(program: &Path, dir: &Path, bids: u64, runs: usize) -> Result<R
         let own = dir.join(format!("run-{run}"));
         copy(&data, &own)?;
         copy(&keys, &dir.join(format!("run-{run}-keys")))?;
-        starts.push(start(program, &own).await?);
+        let start = start(program, &own).await?;
+        ensure!(start.load_ms.is_some(), "the snapshot was not loaded");
+        starts.push(start);
         std::fs::remove_dir_all(&own)?;
     }
     let lots = lots_a_shard * u64::from(SHARDS);
@@ -119,7 +122,7 @@ pub async fn run(program: &Path, dir: &Path, bids: u64, runs: usize) -> Result<R
 }
 
 /// Copies a folder, durably: what is not on the disk would be written in the time of the start.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
@@ -134,50 +137,112 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the log, its audit, and a snapshot at its end.
-fn make(data: &Path, keys: &Path, lots: usize) -> Result<u64> {
+/// What a made log holds, in each shard of tenders.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content {
+    /// Open lots.
+    pub lots: usize,
+    /// Whether every bidder has bid in every lot.
+    pub each_once: bool,
+    /// Entries of bids before the snapshot.
+    pub before: usize,
+    /// Entries of bids behind it.
+    pub behind: usize,
+}
+
+/// A shard while its log is made.
+struct Shard {
+    workload: Workload,
+    engine: Engine,
+    audit: AuditShard,
+}
+
+impl Shard {
+    /// Makes entries durable; they are applied already, or need not be.
+    fn append(
+        &mut self,
+        log: &mut Log,
+        batch: &mut Batch,
+        shard: u16,
+        entries: &[Entry],
+        sealer: &Sealer,
+    ) -> Result<()> {
+        for some in entries.chunks(ENTRIES_A_FLUSH) {
+            for entry in some {
+                batch.push_entry(shard, 1, entry, sealer)?;
+                self.audit.feed(entry, &[]);
+            }
+            log.append(batch)?;
+            batch.clear();
+        }
+        Ok(())
+    }
+
+    /// The next `count` entries, a flush's worth at a time.
+    fn bids(&mut self, log: &mut Log, batch: &mut Batch, shard: u16, count: usize, sealer: &Sealer) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let entries = self.workload.entries(left.min(ENTRIES_A_FLUSH));
+            left -= entries.len();
+            for entry in &entries {
+                self.engine.apply(entry, &mut ());
+                self.engine.maintain();
+            }
+            self.append(log, batch, shard, &entries, sealer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the log, its audit, and a snapshot; its bytes.
+pub(crate) fn make(data: &Path, keys: &Path, content: Content) -> Result<u64> {
     let options = Options { shards: SHARDS + 1, ..Options::new(data, keys) };
     let (mut log, recovered) = Log::open(Arc::new(RealDisk), options)?;
     let place = AuditPlace::new(Arc::new(RealDisk), data, recovered.sealer.clone(), recovered.history);
-    let mut audits = vec![AuditShard::open(&place, 0, Vec::new(), Vec::new())?];
-    let mut engines = Vec::new();
+    let sealer = recovered.sealer.clone();
+    let mut accounts = AuditShard::open(&place, 0, Vec::new(), Vec::new())?;
+    let mut shards = Vec::new();
     let mut batch = Batch::new();
-    for shard in 0..SHARDS {
-        let (mut workload, mut engine, opening) = Workload::of_shard(lots, shard, SHARDS);
-        let mut audit = AuditShard::open(&place, shard + 1, Vec::new(), Vec::new())?;
-        let bids = workload.one_bid_each();
-        for entry in &bids {
-            engine.apply(entry, &mut ());
-            engine.maintain();
-        }
-        let entries: Vec<_> = opening.into_iter().chain(bids).collect();
-        for some in entries.chunks(ENTRIES_A_FLUSH) {
-            for entry in some {
-                batch.push_entry(shard + 1, 1, entry, &recovered.sealer)?;
-                audit.feed(entry, &[]);
+    let Content { lots, each_once, before, behind } = content;
+    for number in 0..SHARDS {
+        let (workload, engine, opening) = Workload::of_shard(lots, number, SHARDS);
+        let audit = AuditShard::open(&place, number + 1, Vec::new(), Vec::new())?;
+        let mut shard = Shard { workload, engine, audit };
+        shard.append(&mut log, &mut batch, number + 1, &opening, &sealer)?;
+        if each_once {
+            let bids = shard.workload.one_bid_each();
+            for entry in &bids {
+                shard.engine.apply(entry, &mut ());
+                shard.engine.maintain();
             }
-            log.append(&mut batch)?;
-            batch.clear();
+            shard.append(&mut log, &mut batch, number + 1, &bids, &sealer)?;
+            let standing: usize =
+                shard.engine.tenders().flat_map(|tender| tender.lots()).map(|lot| lot.bidder_count()).sum();
+            ensure!(standing == lots * usize::from(BIDDERS), "{standing} bids stand in shard {number}");
         }
-        let standing: usize =
-            engine.tenders().flat_map(|tender| tender.lots()).map(|lot| lot.bidder_count()).sum();
-        ensure!(standing == lots * usize::from(BIDDERS), "{standing} bids stand in shard {shard}");
-        engines.push(engine);
-        audits.push(audit);
+        shard.bids(&mut log, &mut batch, number + 1, before, &sealer)?;
+        shards.push(shard);
     }
-    snapshot(&recovered, &engines, &mut audits)?;
+    snapshot(&recovered, &mut accounts, &mut shards)?;
     let file = std::fs::read_dir(data.join("snapshots"))?.next().context("a snapshot was written")??;
-    Ok(file.metadata()?.len())
+    let bytes = file.metadata()?.len();
+    for (number, shard) in shards.iter_mut().enumerate() {
+        shard.bids(&mut log, &mut batch, number as u16 + 1, behind, &sealer)?;
+        shard.audit.sync()?.sync()?;
+    }
+    Ok(bytes)
 }
 
-fn snapshot(recovered: &Recovered, engines: &[Engine], audits: &mut [AuditShard]) -> Result<()> {
-    let ends = engines.iter().map(|engine| Last { index: engine.index(), term: 1 });
+fn snapshot(recovered: &Recovered, accounts: &mut AuditShard, shards: &mut [Shard]) -> Result<()> {
+    let ends = shards.iter().map(|shard| Last { index: shard.engine.index(), term: 1 });
     let places: Vec<Last> = std::iter::once(Last::default()).chain(ends).collect();
     let mut writer = recovered.snapshots.begin(&places)?;
-    for (number, audit) in audits.iter_mut().enumerate() {
+    let all = std::iter::once((accounts, None))
+        .chain(shards.iter_mut().map(|shard| (&mut shard.audit, Some(&shard.engine))));
+    for (number, (audit, engine)) in all.enumerate() {
         audit.sync()?.sync()?;
         let shard = number as u16;
-        let state = match number.checked_sub(1) {
+        let state = match engine {
             None => {
                 let accounts = Accounts::new();
                 for part in accounts.snapshot() {
@@ -186,10 +251,10 @@ fn snapshot(recovered: &Recovered, engines: &[Engine], audits: &mut [AuditShard]
                 accounts.state_hash()
             }
             Some(engine) => {
-                for (part, organisation) in engines[engine].snapshot_to_seal() {
+                for (part, organisation) in engine.snapshot_to_seal() {
                     writer.frame(shard, Section::Engine, organisation, &wincode::serialize(&part)?)?;
                 }
-                engines[engine].state_hash()
+                engine.state_hash()
             }
         };
         let (chains, parts) = audit.snapshot();
@@ -216,7 +281,7 @@ impl Drop for Killed {
 }
 
 /// Starts the program, waits for its first answer, and kills it.
-async fn start(program: &Path, data: &Path) -> Result<Start> {
+pub(crate) async fn start(program: &Path, data: &Path) -> Result<Start> {
     let free = || -> Result<String> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string()) };
     let (address, admin) = (free()?, free()?);
     let mut command = Command::new(program);
@@ -243,7 +308,7 @@ async fn start(program: &Path, data: &Path) -> Result<Start> {
     drop(child);
     let mut said = String::new();
     output.read_to_string(&mut said)?;
-    let load_ms = told(&said, "Snapshot ", "loaded in ")?;
+    let load_ms = told(&said, "Snapshot ", "loaded in ").ok();
     let stand_ms = told(&said, "log entries stand after", "stand after ")?;
     Ok(Start { first_answer, load_ms, stand_ms, processor, memory })
 }

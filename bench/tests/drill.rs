@@ -1,7 +1,7 @@
 //! The restore drill in small, with the real program: three restores, each with the state of a cold replay. And the
-//! restart with a fresh snapshot in small, without a goal.
+//! restart with a fresh snapshot, and beside Redis, in small and without a goal.
 
-use bench::{drill, restart, server};
+use bench::{drill, replay, restart, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_log_is_restored_to_three_points() {
@@ -35,4 +35,20 @@ async fn a_node_with_a_fresh_snapshot_is_started_again() {
     assert!(report.snapshot_bytes > 80 * report.bids, "{report}");
     assert!(report.starts.iter().all(|start| start.memory > 0 && !start.first_answer.is_zero()));
     assert!(report.to_string().contains("kill -9"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_started_from_its_snapshot_and_from_its_log_alone_beside_redis() {
+    let program = server::program_built().expect("the program");
+    let dir = tempfile::tempdir().expect("a folder");
+    let row = replay::run(&program, dir.path(), 8_000, 2_000, 1).await.expect("every start answers");
+    assert_eq!((row.bids, row.behind, row.lots), (8_192, 2_048, 40));
+    assert!(row.log_bytes > 100 * row.bids && row.snapshot_bytes > 0);
+    assert_eq!((row.snapshot.len(), row.log.len(), row.read.len()), (1, 1, 1));
+    // Only one of them has a snapshot to load.
+    assert!(row.snapshot[0].load_ms.is_some() && row.log[0].load_ms.is_none());
+    match &row.redis {
+        Some((_, times)) => assert_eq!(times.len(), 1),
+        None => println!("skipped: redis-server (it is not installed)"),
+    }
 }

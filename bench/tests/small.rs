@@ -6,6 +6,7 @@ use bench::apply::{self, AUTO_BIDDERS, Swallow, on_engine, on_peer};
 use bench::codec;
 use bench::formats::{FormatLoad, Kind};
 use bench::log_append;
+use bench::protection;
 use bench::redis::Redis;
 use bench::replication;
 use bench::servers::mysql::{Mysql, Program};
@@ -235,4 +236,24 @@ fn mysql_takes_bids_that_beat_the_best() {
     };
     assert_eq!([bid(90), bid(90), bid(95), bid(80)], [1, 0, 0, 1], "only what beats the best is taken");
     assert!(connection.execute("SELEC").is_err());
+}
+
+#[test]
+fn logs_with_and_without_seal_and_audit_take_the_same_entries() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let row = protection::measure(folder.path(), 8, 20).expect("measured");
+    assert_eq!(row.bids, 8);
+    assert!(row.costs.iter().all(|cost| cost.time.len() == 20 && cost.processor.len() == 20));
+    let names: Vec<_> = row.ratios().iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names, ["everything sealed", "audit", "everything sealed, audit"]);
+    // What is sealed is not in the files as it is: the title of the tender lies open in the first log.
+    let tag = b"Front bumper, Hilux 2021";
+    let holds = |side: usize| {
+        let log = folder.path().join(side.to_string()).join("data/log");
+        std::fs::read_dir(log).expect("listed").any(|file| {
+            let bytes = std::fs::read(file.expect("an entry").path()).expect("read");
+            bytes.windows(tag.len()).any(|window| window == tag)
+        })
+    };
+    assert_eq!([0, 1, 2, 3].map(holds), [true, false, true, false]);
 }

@@ -10,10 +10,12 @@ use anyhow::{Context as _, Result};
 use bench::log_append;
 use bench::machine::Machine;
 use bench::plot::{Series, chart};
+use bench::replay::{self, Replay, median};
+use bench::restart::Start;
 use bench::servers::mysql::Program;
 use bench::socket::{self, ManyInFlight, OneInFlight};
 use bench::stores::{self, GroupCommit, OneAtATime};
-use bench::{apply, codec, replication, server};
+use bench::{apply, codec, protection, replication, server};
 use clap::Parser;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -36,7 +38,17 @@ struct Options {
     /// Only group commit, with 64 writers; the page has nothing else.
     #[arg(long)]
     group: bool,
+    /// Only the restart beside Redis; the page has nothing else.
+    #[arg(long)]
+    restart: bool,
+    /// Bids in the log for the restart; some 600 bytes of disk each.
+    #[arg(long, default_value_t = 1_000_000)]
+    bids: u64,
 }
+
+/// Half of what the program lets the log grow before it takes a snapshot, in bids of this workload: what is there on
+/// average when it is killed.
+const BEHIND: u64 = (256 << 20) / 2 / 167;
 
 /// How much is measured.
 struct Size {
@@ -49,6 +61,9 @@ struct Size {
     group: (usize, Duration),
     one: usize,
     many: (usize, Duration),
+    protection: usize,
+    /// Rounds of the restart, and at most how many bids lie behind the snapshot.
+    restart: (usize, u64),
 }
 
 impl Size {
@@ -64,6 +79,8 @@ impl Size {
                 group: (1, Duration::from_millis(200)),
                 one: 500,
                 many: (2, Duration::from_millis(500)),
+                protection: 100,
+                restart: (1, 5_000),
             }
         } else {
             Self {
@@ -76,6 +93,8 @@ impl Size {
                 group: (4, Duration::from_secs(2)),
                 one: 8_000,
                 many: (6, Duration::from_secs(4)),
+                protection: 2_000,
+                restart: (3, BEHIND),
             }
         }
     }
@@ -93,6 +112,8 @@ struct Results {
     group: GroupCommit,
     one: OneInFlight,
     many: ManyInFlight,
+    protection: Vec<protection::Row>,
+    replay: Replay,
 }
 
 fn main() -> Result<()> {
@@ -105,10 +126,10 @@ fn main() -> Result<()> {
         fs::create_dir(&place)?;
         Ok(place)
     };
-    let mysql = Program::find(&options.disk.join("mysql"));
+    let mysql = || Program::find(&options.disk.join("mysql"));
     if options.group {
         let (rounds, time) = size.group;
-        let group = stores::many_at_once(&place("group")?, rounds, time, mysql.as_ref())?;
+        let group = stores::many_at_once(&place("group")?, rounds, time, mysql().as_ref())?;
         let machine = Machine::here(folder.path());
         let mut page = format!("# Group commit\n\nWritten by `compare --group`.\n\n{}\n", machine.table());
         group_section(&mut page, &group)?;
@@ -117,11 +138,25 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let program = server::program()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bids = if options.quick { options.bids.min(20_000) } else { options.bids };
+    let restarts = |place: PathBuf| {
+        let (rounds, behind) = size.restart;
+        runtime.block_on(replay::run(&program, &place, bids, behind.min(bids / 2), rounds))
+    };
+    if options.restart {
+        let replay = restarts(place("restart")?)?;
+        let machine = Machine::here(folder.path());
+        let mut page = format!("# Restart\n\nWritten by `compare --restart`.\n\n{}\n", machine.table());
+        replay_section(&mut page, &replay)?;
+        fs::write(&options.out, &page).with_context(|| options.out.display().to_string())?;
+        println!("{page}");
+        return Ok(());
+    }
     let sealer = codec::sealer(&place("keys")?)?;
     let record = socket::record_bytes(1, &sealer)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
-    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 7);
+    let bar = ProgressBar::new(size.apply_lots.len() as u64 + 9);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").context("the template")?);
     let begin = |row: &str| {
         bar.set_message(row.to_owned());
@@ -153,7 +188,7 @@ fn main() -> Result<()> {
     let stores = stores::one_at_a_time(&place("stores")?, size.stores)?;
     bar.inc(1);
     begin("embedded stores, 64 writers");
-    let group = stores::many_at_once(&place("group")?, size.group.0, size.group.1, mysql.as_ref())?;
+    let group = stores::many_at_once(&place("group")?, size.group.0, size.group.1, mysql().as_ref())?;
     bar.inc(1);
     begin("socket, 1 in flight");
     let one = runtime.block_on(socket::one_in_flight(&program, &place("one")?, size.one, record))?;
@@ -161,6 +196,14 @@ fn main() -> Result<()> {
     begin("socket, 64 in flight");
     let (rounds, time) = size.many;
     let many = runtime.block_on(socket::many_in_flight(&program, &place("many")?, 64, rounds, time, &sealer))?;
+    bar.inc(1);
+    begin("sealing and audit");
+    let protection =
+        [1, 64].map(|bids| protection::measure(&place(&format!("protection-{bids}"))?, bids, size.protection));
+    let protection = protection.into_iter().collect::<Result<Vec<_>>>()?;
+    bar.inc(1);
+    begin(&format!("restart, {bids} bids"));
+    let replay = restarts(place("restart")?)?;
     bar.finish_and_clear();
 
     let machine = Machine::here(folder.path());
@@ -175,6 +218,8 @@ fn main() -> Result<()> {
         group,
         one,
         many,
+        protection,
+        replay,
     };
     let beside = options.out.parent().unwrap_or(Path::new(".")).join("plots");
     fs::create_dir_all(&beside)?;
@@ -228,7 +273,9 @@ fn verdict(reached: bool) -> &'static str {
 }
 
 fn page(results: &Results) -> Result<String> {
-    let Results { machine, apply, codec, append, replication, stores, group, one, many, .. } = results;
+    let Results {
+        machine, apply, codec, append, replication, stores, group, one, many, protection, replay, ..
+    } = results;
     let mut text = String::from("# Results\n\nWritten by `cargo xtask bench`; edited by nobody.\n");
     if results.quick {
         text.push_str("**A quick run: it shows that everything works, its numbers mean little.**\n");
@@ -288,7 +335,9 @@ fn page(results: &Results) -> Result<String> {
     append_section(&mut text, append)?;
     replication_section(&mut text, replication)?;
     stores_section(&mut text, stores, group)?;
+    protection_section(&mut text, protection)?;
     socket_section(&mut text, one, many)?;
+    replay_section(&mut text, replay)?;
     text.push_str(NOT_MEASURED);
     Ok(text)
 }
@@ -456,10 +505,73 @@ fn socket_section(text: &mut String, one: &OneInFlight, many: &ManyInFlight) -> 
     Ok(())
 }
 
+fn protection_section(text: &mut String, rows: &[protection::Row]) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Sealing and audit\n\nAn entry encoded, appended and flushed, by logs that seal their secret parts or \
+         everything, with and without feeding the audit's chains and tree; entry by entry in turns. The program feeds \
+         the audit on a thread of its own. Ratios to the first.\n"
+    )?;
+    for row in rows {
+        let sides: Vec<_> = row.costs.iter().map(|cost| (cost.name, &cost.time)).collect();
+        writeln!(text, "Entries of {} bids:\n", row.bids)?;
+        quantiles(text, &sides)?;
+        writeln!(text, "\n| | time | processor time |\n|---|---|---|")?;
+        for (name, time, processor) in row.ratios() {
+            writeln!(text, "| {name} | {time:.3} × | {processor:.2} × |")?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn replay_section(text: &mut String, replay: &Replay) -> Result<()> {
+    let seconds = |time: Duration| time.as_secs_f64();
+    let starts = |starts: &[Start]| seconds(median(starts.iter().map(|start| start.first_answer)));
+    let (snapshot, log) = (starts(&replay.snapshot), starts(&replay.log));
+    writeln!(
+        text,
+        "\n## Restart\n\n`kill -9` to the first answer, {} bids in {} lots of {} bidders; sides in turns. The log has \
+         {:.0} MB; the snapshot, {:.0} MB, lies {} bids before its end, half of what the program lets the log grow. \
+         Redis reads the append-only file of as many bids in as many lots (the script of the socket's row, its file not \
+         rewritten, since that would forget all but the best bids); it keeps one best bid a lot, ours every bid with \
+         its key and outcome.\n\n| | median s | ours from snapshot ÷ this |\n|---|---|---|",
+        replay.bids,
+        replay.lots,
+        bench::workload::BIDDERS,
+        replay.log_bytes as f64 / 1e6,
+        replay.snapshot_bytes as f64 / 1e6,
+        replay.behind,
+    )?;
+    writeln!(text, "| from the snapshot and what lies behind it | {snapshot:.2} | |")?;
+    writeln!(
+        text,
+        "| from the log alone ({:.0} bids/s) | {log:.2} | {:.2} × |",
+        replay.bids as f64 / log,
+        snapshot / log
+    )?;
+    let read = seconds(median(replay.read.iter().copied()));
+    writeln!(text, "| reading the log from end to end with a checksum | {read:.2} | {:.1} × |", snapshot / read)?;
+    match &replay.redis {
+        None => writeln!(text, "\nSkipped: Redis (`redis-server` is not installed on this machine).")?,
+        Some((version, times)) => {
+            let redis = seconds(median(times.iter().copied()));
+            writeln!(text, "| Redis {version}, its append-only file | {redis:.2} | {:.2} × |", snapshot / redis)?;
+            let ratio = redis / snapshot;
+            writeln!(
+                text,
+                "\n| goal | measured | |\n|---|---|---|\n| restart ≥ 5 × as fast as Redis reading its file | {ratio:.2} × | {} |",
+                verdict(ratio >= 5.0)
+            )?;
+        }
+    }
+    Ok(())
+}
+
 const NOT_MEASURED: &str = "
 ## Not measured yet
 
 Rows beside etcd and other order books, open loop at fixed rates, three
-nodes, fan-out, memory, replay and restart, many closes at once. `loadgen open` sends at a fixed rate against any
+nodes, fan-out, memory, many closes at once. `loadgen open` sends at a fixed rate against any
 running server; raw histograms of this page lie beside the plots.
 ";
