@@ -436,6 +436,9 @@ impl Log {
         }
         let written = self.append_inner(batch);
         if matches!(written, Err(AppendError::Failed(_))) {
+            if mutant!(FailureForgotten) {
+                return Err(self.refusal());
+            }
             self.failed = true;
         }
         written
@@ -523,7 +526,10 @@ impl Log {
         for (count, _) in self.parts(batch) {
             let next = self.prepared.pop_front().expect("room was made for the whole batch");
             let opening = Opening {
-                previous_end: self.active.as_ref().map_or(0, |active| active.offset),
+                previous_end: self
+                    .active
+                    .as_ref()
+                    .map_or(0, |active| if mutant!(PreviousEndWrong) { active.offset - 8 } else { active.offset }),
                 base: self.last.clone(),
             };
             let sequence = next.header.sequence;

@@ -26,11 +26,21 @@ pub enum Mutant {
     AnsweredBeforeTheFlush,
     /// A deadline does not wait for commands that were stamped before it and are on their way.
     DeadlineDoesNotWait,
+    /// A stamp holds no slot, so no deadline waits for its command.
+    StampNotHeld,
+    /// The clock begins at the wall clock although the log's last stamp is later.
+    ClockBehindTheLog,
+    /// A command that finds the ring full is answered to nobody.
+    BusyNotAnswered,
+    /// A new segment says that the one before it ended a few bytes earlier.
+    PreviousEndWrong,
+    /// A failed write or sync is told as a lack of room, and the log goes on.
+    FailureForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::SyncSkipped,
         Self::FailedSyncRetried,
         Self::BadChecksumAccepted,
@@ -41,6 +51,11 @@ impl Mutant {
         Self::SnapshotPartLost,
         Self::AnsweredBeforeTheFlush,
         Self::DeadlineDoesNotWait,
+        Self::StampNotHeld,
+        Self::ClockBehindTheLog,
+        Self::BusyNotAnswered,
+        Self::PreviousEndWrong,
+        Self::FailureForgotten,
     ];
 }
 

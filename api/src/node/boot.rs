@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use persistence::{
 use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
 use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
+use super::door::{Door, Gates};
 use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::projector::Projector;
@@ -83,11 +84,9 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
     let clock = Arc::new(LeaderClock::new(last));
     let shared = Arc::new(Shared {
-        stamps: Stamps::new(Arc::clone(&clock)),
+        gates: Gates::new(Stamps::new(Arc::clone(&clock))),
         clock,
         applied: machines.iter().map(|machine| AtomicU64::new(machine.index())).collect(),
-        read_only: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
         log_bytes: Arc::default(),
         core: Sleeper::default(),
         view: Sleeper::default(),
@@ -193,15 +192,21 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     if let Some(projector) = projector {
         threads.push(spawn_apart("projector", move || projector.run())?);
     }
+    let door = Door {
+        gates: Arc::clone(&shared.gates),
+        ring,
+        node: options.node,
+        tender_shards: views.tender_shards(),
+        random: persistence::system_random,
+    };
     let inner = Inner {
         projecting,
         archive: archive.transpose()?,
-        ring,
+        door,
         shared,
         keys: Arc::clone(recovered.sealer.keys()),
         snapshots: tally,
         epoch,
-        node: options.node,
         tender_shards: views.tender_shards(),
         views,
         audit,

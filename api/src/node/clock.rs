@@ -53,17 +53,48 @@ impl Slew {
     }
 }
 
+/// The two clocks of a machine, in nanoseconds. A simulator gives its own.
+pub trait MachineClocks: std::fmt::Debug + Send + Sync {
+    /// Time since some instant. Never goes back, whatever becomes of the wall clock.
+    fn mono_ns(&self) -> i64;
+    /// Time since 1970, as far as the machine knows.
+    fn wall_ns(&self) -> i64;
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+struct RealClocks {
+    origin: Instant,
+}
+
+impl MachineClocks for RealClocks {
+    fn mono_ns(&self) -> i64 {
+        self.origin.elapsed().as_nanos() as i64
+    }
+
+    fn wall_ns(&self) -> i64 {
+        wall_ns()
+    }
+}
+
 /// The clock that stamps commands.
 #[derive(Debug)]
 pub struct LeaderClock {
-    origin: Instant,
+    machine: Box<dyn MachineClocks>,
     slew: RwLock<Slew>,
 }
 
 impl LeaderClock {
     /// A clock that never says less than `last`, the last stamp in the log.
     pub fn new(last: LogTime) -> Self {
-        Self { origin: Instant::now(), slew: RwLock::new(Slew::new(0, wall_ns(), last)) }
+        Self::of_machine(Box::new(RealClocks { origin: Instant::now() }), last)
+    }
+
+    /// The same on the clocks of `machine`.
+    pub fn of_machine(machine: Box<dyn MachineClocks>, last: LogTime) -> Self {
+        let last = if mutant!(ClockBehindTheLog) { LogTime(0) } else { last };
+        let slew = Slew::new(machine.mono_ns(), machine.wall_ns(), last);
+        Self { machine, slew: RwLock::new(slew) }
     }
 
     /// The leader's time, rounded down to whole milliseconds.
@@ -85,11 +116,11 @@ impl LeaderClock {
     pub fn adjust(&self) -> Option<i64> {
         let mut slew = self.slew.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mono_ns = self.mono_ns();
-        slew.adjust(mono_ns, wall_ns()).map(|jump_ns| jump_ns / NS_PER_MS)
+        slew.adjust(mono_ns, self.machine.wall_ns()).map(|jump_ns| jump_ns / NS_PER_MS)
     }
 
     fn mono_ns(&self) -> i64 {
-        self.origin.elapsed().as_nanos() as i64
+        self.machine.mono_ns()
     }
 }
 

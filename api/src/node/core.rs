@@ -3,7 +3,7 @@
 //! It owns the [`Sequencer`] and never waits for a disk, a reader or a socket: the log thread flushes one batch while
 //! the next one gathers, and the view thread serves everybody who only looks.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use persistence::{Batch, LogEvent, LogThread, Replicator, Sealer};
 
 use super::SubmitError;
 use super::clock::LeaderClock;
+use super::door::Gates;
 use super::machine::Machine;
 use super::sequencer::{Committed, Received, Sequencer, Submission, Surroundings};
-use super::stamp::Stamps;
 
 /// How often the clock is drawn towards the wall clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
@@ -25,14 +25,10 @@ const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 pub struct Shared {
     /// The clock that stamps.
     pub clock: Arc<LeaderClock>,
-    /// Commands between stamp and ring.
-    pub stamps: Arc<Stamps>,
+    /// What decides whether commands are taken, and which are between stamp and ring.
+    pub gates: Arc<Gates>,
     /// The last entry of each shard whose answers may have been sent.
     pub applied: Box<[AtomicU64]>,
-    /// The log has no room: commands are refused before they are sequenced.
-    pub read_only: AtomicBool,
-    /// The node takes no more commands because it stops.
-    pub draining: AtomicBool,
     /// Bytes that were made durable in the log since the start.
     pub log_bytes: Arc<AtomicU64>,
     /// The thread of the core, to be woken when something was queued for it.
@@ -105,7 +101,7 @@ impl Surroundings for Threads {
     }
 
     fn wait_before(&mut self, time: LogTime) -> bool {
-        self.shared.stamps.wait_before(time)
+        self.shared.gates.stamps.wait_before(time)
     }
 
     fn append(&mut self, mut batch: Batch, alone: bool) -> Option<LogEvent> {
@@ -134,11 +130,11 @@ impl Surroundings for Threads {
     }
 
     fn read_only(&self) -> bool {
-        self.shared.read_only.load(Ordering::Relaxed)
+        self.shared.gates.read_only.load(Ordering::Relaxed)
     }
 
     fn set_read_only(&mut self, read_only: bool) {
-        self.shared.read_only.store(read_only, Ordering::Relaxed);
+        self.shared.gates.read_only.store(read_only, Ordering::Relaxed);
     }
 
     fn salt(&self) -> [u8; 16] {

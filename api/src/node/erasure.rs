@@ -129,7 +129,7 @@ impl Eraser {
         let until = Instant::now() + PATIENCE;
         let (tell, told) = bounded(1);
         {
-            let stamp = self.shared.stamps.take();
+            let stamp = self.shared.gates.stamps.take();
             let action = Action::Account(AccountAction::Erase { organisation, reason: reason.to_owned() });
             let command = system_command(action, stamp.at(), super::salt());
             let tell = tell.clone();

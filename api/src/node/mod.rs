@@ -7,6 +7,7 @@ mod audit;
 mod boot;
 mod clock;
 mod core;
+mod door;
 mod erasure;
 mod machine;
 pub mod projector;
@@ -20,15 +21,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Sender, TrySendError};
-use engine::{Action, Command, LogTime, Reply, TenderId};
+use crossbeam::channel::Sender;
+use engine::{Command, LogTime, Reply, TenderId};
 use persistence::archive::{Lag, Status, Store};
 use persistence::checkpoint::{Checkpoint, kid_of};
 use persistence::{Keys, MasterKey, Seal};
 
 pub use self::audit::{Audit, Copied, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{AUDIT, BootError, Poison, Recovery, first_commands, recover, recover_beside};
-pub use self::clock::{LeaderClock, Slew, wall_ms};
+pub use self::clock::{LeaderClock, MachineClocks, wall_ms};
+pub use self::door::{Door, Gates};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
@@ -113,14 +115,13 @@ pub enum SubmitError {
 }
 
 struct Inner {
-    ring: Sender<Submission>,
+    door: Door,
     shared: Arc<Shared>,
     views: Arc<Views>,
     audit: Arc<Audit>,
     keys: Arc<Keys>,
     snapshots: Arc<Tally>,
     epoch: String,
-    node: u16,
     tender_shards: u16,
     /// Closing it ends the snapshot thread.
     stop_snapshots: Mutex<Option<Sender<()>>>,
@@ -158,7 +159,7 @@ impl Node {
     /// Stamps a command whose last byte has just been read. Deadlines wait for it: submit or drop it soon, and wait
     /// for nothing slow in between.
     pub fn stamp(&self) -> Stamp {
-        self.inner.shared.stamps.take()
+        self.inner.door.stamp()
     }
 
     /// Submits a command and waits until it is durable and applied.
@@ -178,34 +179,11 @@ impl Node {
     pub fn submit_with(
         &self,
         stamp: Stamp,
-        mut command: Command,
+        command: Command,
         answer: impl FnOnce(Result<Reply, SubmitError>) + Send + 'static,
     ) {
-        let shared = &self.inner.shared;
-        if shared.draining.load(Ordering::Relaxed) {
-            return answer(Err(SubmitError::Draining));
-        }
-        if shared.read_only.load(Ordering::Relaxed) {
-            return answer(Err(SubmitError::ReadOnly));
-        }
-        command.envelope.at = stamp.at();
-        command.envelope.node = self.inner.node;
-        // Blinds what is sealed; and any command may be the one that opens a tender whose numbers are drawn.
-        command.envelope.salt = salt();
-        let shard = self.shard_of(&command.action);
-        let submission = Submission::Command { shard, command, answer: Some(Box::new(answer)) };
-        let queued = self.inner.ring.try_send(submission);
-        shared.core.wake();
-        if let Err(error) = queued {
-            let (submission, why) = match error {
-                TrySendError::Full(submission) => (submission, SubmitError::Busy),
-                TrySendError::Disconnected(submission) => (submission, SubmitError::Draining),
-            };
-            if let Submission::Command { answer: Some(answer), .. } = submission {
-                answer(Err(why));
-            }
-        }
-        drop(stamp);
+        self.inner.door.submit(stamp, command, answer);
+        self.inner.shared.core.wake();
     }
 
     /// The view, once it holds everything that this node has answered.
@@ -228,7 +206,7 @@ impl Node {
         let settle = Submission::Settle(Box::new(move || {
             let _gone = tell.send(());
         }));
-        self.inner.ring.try_send(settle).map_err(|_| Behind)?;
+        self.inner.door.ring.try_send(settle).map_err(|_| Behind)?;
         self.inner.shared.core.wake();
         tokio::time::timeout(view::BEHIND_AFTER, told).await.map_err(|_| Behind)?.map_err(|_| Behind)?;
         self.read().await
@@ -289,7 +267,7 @@ impl Node {
 
     /// This node's number.
     pub fn node_id(&self) -> u16 {
-        self.inner.node
+        self.inner.door.node
     }
 
     /// The keys of this node.
@@ -304,12 +282,12 @@ impl Node {
 
     /// Whether commands are refused because the node stops.
     pub fn draining(&self) -> bool {
-        self.inner.shared.draining.load(Ordering::Relaxed)
+        self.inner.door.gates.draining.load(Ordering::Relaxed)
     }
 
     /// Whether commands are refused because the disk is full.
     pub fn read_only(&self) -> bool {
-        self.inner.shared.read_only.load(Ordering::Relaxed)
+        self.inner.door.gates.read_only.load(Ordering::Relaxed)
     }
 
     /// The last entry of each shard that the view holds, and the SHA-256 over each shard's state there.
@@ -324,7 +302,7 @@ impl Node {
 
     /// Refuses further commands; what was taken is still answered.
     pub fn drain(&self) {
-        self.inner.shared.draining.store(true, Ordering::Relaxed);
+        self.inner.door.gates.draining.store(true, Ordering::Relaxed);
     }
 
     /// Ends the node: answers what was taken, brings the view up to date, and ends the threads. Blocks.
@@ -336,7 +314,7 @@ impl Node {
             projecting.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         // A full ring empties; the core is still there to do so.
-        let _ended = self.inner.ring.send(Submission::Stop);
+        let _ended = self.inner.door.ring.send(Submission::Stop);
         self.inner.shared.core.wake();
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -369,13 +347,6 @@ impl Node {
             self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).collect();
         let (entries, since) = projected.lag(&applied);
         Some((entries, since, projected.failures()))
-    }
-
-    fn shard_of(&self, action: &Action) -> u16 {
-        match action.tender() {
-            Some(tender) => view::tender_shard(tender, self.inner.tender_shards),
-            None => SYSTEM_SHARD,
-        }
     }
 }
 

@@ -140,6 +140,7 @@ pub struct Sequencer<S> {
     committed: VecDeque<Placed>,
     settles: Vec<Settle>,
     pending: usize,
+    pending_max: usize,
     stopping: bool,
     /// Not to write before this [`Surroundings::uptime`]: the log refused a batch for want of room.
     hold_until: Option<Duration>,
@@ -176,10 +177,18 @@ impl<S: Surroundings> Sequencer<S> {
             committed: VecDeque::new(),
             settles: Vec::new(),
             pending: 0,
+            pending_max: PENDING_MAX,
             stopping: false,
             hold_until: None,
             surroundings,
         }
+    }
+
+    /// Takes at most `commands` from the ring that are not yet written, in place of 8192.
+    #[must_use]
+    pub fn with_pending_max(mut self, commands: usize) -> Self {
+        self.pending_max = commands;
+        self
     }
 
     /// What is around it.
@@ -217,7 +226,7 @@ impl<S: Surroundings> Sequencer<S> {
 
     /// Whether it takes more from the ring.
     pub fn takes(&self) -> bool {
-        self.pending < PENDING_MAX && !self.stopping
+        self.pending < self.pending_max && !self.stopping
     }
 
     /// Whether `Stop` has come and everything taken before it is answered.

@@ -69,7 +69,8 @@ impl Stamps {
                 let taken = self.slots[slot].compare_exchange(FREE, STAMPING, Ordering::SeqCst, Ordering::Relaxed);
                 if taken.is_ok() {
                     let at = self.clock.now();
-                    self.slots[slot].store(at.0, Ordering::SeqCst);
+                    let held = if mutant!(StampNotHeld) { FREE } else { at.0 };
+                    self.slots[slot].store(held, Ordering::SeqCst);
                     return Stamp { at, slot, stamps: Arc::clone(self) };
                 }
             }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::feed::Missed;
-use api::node::{SYSTEM_SHARD, Submission, SubmitError, View, tender_shard};
+use api::node::{AnswerFn, SYSTEM_SHARD, SubmitError, View, tender_shard};
 use engine::{
     AccountAction, Action, Command, Envelope, Key, LogTime, LotId, OrganisationId, OrganisationKind, Reply,
     RequestId, Secret, SessionId, TenderId, UserId,
@@ -26,6 +26,9 @@ const READERS: usize = 4;
 /// An answer with whose it is.
 pub type Told = (usize, u64, Result<Reply, SubmitError>);
 
+/// Something that a client sends: its request, the command, and where the answer goes.
+pub type Sending = (u64, Command, AnswerFn);
+
 #[derive(Default)]
 struct Client {
     waiting: Option<Waiting>,
@@ -43,6 +46,8 @@ struct Waiting {
     shard: u16,
     /// Each time it was sent is another request.
     requests: Vec<u64>,
+    /// Those of them that came in a burst: what is not taken of it is nobody's loss.
+    burst: Vec<u64>,
     /// The process it was sent to first.
     process: u64,
 }
@@ -135,6 +140,11 @@ impl Clients {
         self.clients[client].waiting.is_some()
     }
 
+    /// Whether a client waits for an answer to something that may be sent twice.
+    pub fn may_repeat(&self, client: usize) -> bool {
+        self.clients[client].waiting.as_ref().is_some_and(|waiting| waiting.command.envelope.key.is_some())
+    }
+
     /// Whether a client waits for the answer to this request.
     pub fn is_waiting_for(&self, client: usize, request: u64) -> bool {
         self.clients[client].waiting.as_ref().is_some_and(|waiting| waiting.requests.contains(&request))
@@ -167,6 +177,7 @@ impl Clients {
                 }
                 self.clients[client].waiting = None;
             }
+            Err(_) if waiting.burst.contains(&request) => return None,
             // Certainly not taken: without a key it is forgotten.
             Err(_) if !keyed => self.clients[client].waiting = None,
             Err(_) => {}
@@ -194,7 +205,7 @@ impl Clients {
     }
 
     /// The next command of a client.
-    pub fn new_command(&mut self, client: usize, stamp: LogTime, judge: &mut Judge) -> (LogTime, u64, Submission) {
+    pub fn new_command(&mut self, client: usize, stamp: LogTime, judge: &mut Judge) -> Sending {
         self.requests += 1;
         let request = self.requests;
         if let Some(mut prepared) = self.prepared.pop() {
@@ -213,7 +224,7 @@ impl Clients {
     }
 
     /// A command that must be answered, of the last client.
-    pub fn fresh(&mut self, stamp: LogTime, judge: &mut Judge) -> (LogTime, u64, Submission) {
+    pub fn fresh(&mut self, stamp: LogTime, judge: &mut Judge) -> Sending {
         self.requests += 1;
         let client = self.clients.len() - 1;
         let ask = Ask::Join { tender: 1 };
@@ -223,13 +234,7 @@ impl Clients {
         self.first(client, stamp, Some(sent), judge)
     }
 
-    fn first(
-        &mut self,
-        client: usize,
-        stamp: LogTime,
-        sent: Option<Sent>,
-        judge: &mut Judge,
-    ) -> (LogTime, u64, Submission) {
+    fn first(&mut self, client: usize, stamp: LogTime, sent: Option<Sent>, judge: &mut Judge) -> Sending {
         let command = match &sent {
             // Any twin's words do: what a command is called is the same in all.
             Some(sent) => judge.encode(1, sent),
@@ -245,31 +250,32 @@ impl Clients {
         if let (Some(tender), Some(key)) = (home, command.envelope.key) {
             self.keyed.push((self.requests, tender, key));
         }
-        let waiting = Waiting { sent, command, shard, requests: Vec::new(), process: judge.process() };
+        let waiting =
+            Waiting { sent, command, shard, requests: Vec::new(), burst: Vec::new(), process: judge.process() };
         self.clients[client].waiting = Some(waiting);
         self.submit(client, stamp, self.requests, judge)
     }
 
     /// What a client waits for, again; none when it has no key, and is given up.
-    pub fn again(
-        &mut self,
-        client: usize,
-        stamp: LogTime,
-        judge: &mut Judge,
-    ) -> Option<(LogTime, u64, Submission)> {
+    pub fn again(&mut self, client: usize, stamp: LogTime, in_burst: bool, judge: &mut Judge) -> Option<Sending> {
         let waiting = self.clients[client].waiting.as_ref()?;
         if waiting.command.envelope.key.is_none() {
             self.clients[client].waiting = None;
             return None;
         }
         self.requests += 1;
+        if in_burst {
+            // What is sent more does not make the world shorter.
+            self.sent -= 1;
+            self.clients[client].waiting.as_mut()?.burst.push(self.requests);
+        }
+        let waiting = self.clients[client].waiting.as_ref()?;
         if waiting.requests.iter().any(|request| self.fresh.contains(request)) {
             self.fresh.push(self.requests);
         }
         Some(self.submit(client, stamp, self.requests, judge))
     }
 
-    /// Whether the command that must be answered was.
     /// What the client that sends fresh commands waits for, for who looks into a stall.
     pub fn stuck(&self) -> String {
         let client = self.clients.last().expect("there are clients");
@@ -280,17 +286,12 @@ impl Clients {
         )
     }
 
+    /// Whether the command that must be answered was.
     pub fn is_fresh_done(&self, judge: &Judge) -> bool {
         self.fresh.iter().any(|request| judge.is_logged(u128::from(*request)))
     }
 
-    fn submit(
-        &mut self,
-        client: usize,
-        stamp: LogTime,
-        request: u64,
-        judge: &mut Judge,
-    ) -> (LogTime, u64, Submission) {
+    fn submit(&mut self, client: usize, stamp: LogTime, request: u64, judge: &mut Judge) -> Sending {
         self.sent += 1;
         let of = &mut self.clients[client];
         of.place += 1;
@@ -305,8 +306,7 @@ impl Clients {
         let answer = move |result| {
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push((client, request, result));
         };
-        let shard = waiting.shard;
-        (stamp, request, Submission::Command { shard, command, answer: Some(Box::new(answer)) })
+        (request, command, Box::new(answer))
     }
 
     /// Somebody signs up, in, on or out.

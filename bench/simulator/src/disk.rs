@@ -211,6 +211,11 @@ impl SimDisk {
         self.state().operations
     }
 
+    /// How often a write, a sync, a creation or anything else failed, other than for want of space.
+    pub fn failures(&self) -> u64 {
+        self.state().injected.iter().filter(|(class, _)| class.contains("failed")).map(|(_, count)| count).sum()
+    }
+
     /// Bytes of all files.
     pub fn used(&self) -> u64 {
         self.state().used()

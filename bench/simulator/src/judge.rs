@@ -17,10 +17,14 @@ use sha2::{Digest, Sha256};
 use crate::differential_parts::Comparison;
 use crate::marks::{Mark, Marks};
 use crate::node::{Found, TENDER_SHARDS};
+use crate::totals::Totals;
 use crate::twin::{Ask, Sent, Twin};
 
 /// How often whole states are compared with the twin: every so many entries of a shard.
 const STATES_EVERY: u64 = 12;
+
+/// Seconds in which a command is answered, whatever the disk does; it may hang for five.
+const ANSWERED_WITHIN: u64 = 30;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Record {
     place: u64,
     process: u64,
     fate: Fate,
+    /// Whether its sender was told anything.
+    answered: bool,
 }
 
 struct Shard {
@@ -82,6 +88,12 @@ pub struct Judge {
     /// The time and number of events of each step, by lot and seq from 1.
     steps: BTreeMap<LotId, Vec<LogTime>>,
     poisoned: BTreeSet<TenderId>,
+    /// What the running process was sent and has not answered, and in which second.
+    open: BTreeMap<u128, u64>,
+    /// Seconds in which a process ran.
+    seconds: u64,
+    /// What became of what each user sent.
+    senders: BTreeMap<u128, Totals>,
     history: Option<String>,
     process: u64,
     trace: Sha256,
@@ -180,6 +192,9 @@ impl Judge {
             outcomes: BTreeMap::new(),
             steps: BTreeMap::new(),
             poisoned: BTreeSet::new(),
+            open: BTreeMap::new(),
+            seconds: 0,
+            senders: BTreeMap::new(),
             history: None,
             process: 0,
             trace: Sha256::new(),
@@ -231,7 +246,10 @@ impl Judge {
             place,
             process: self.process,
             fate: Fate::UnderWay,
+            answered: false,
         };
+        self.senders.entry(command.envelope.user.0).or_default().submitted += 1;
+        self.open.insert(command.envelope.request.0, self.seconds);
         let before = self.sent.insert(command.envelope.request.0, record);
         assert!(before.is_none(), "the world gives every command its own request");
     }
@@ -240,6 +258,17 @@ impl Judge {
     pub fn answered(&mut self, request: u128, answer: &Result<Reply, SubmitError>) {
         let record = self.sent.get_mut(&request).expect("D5: only what was sent is answered");
         self.answers += 1;
+        self.open.remove(&request);
+        assert!(!std::mem::replace(&mut record.answered, true), "A7: request {request} was answered twice");
+        let totals = self.senders.entry(record.command.envelope.user.0).or_default();
+        match answer {
+            Ok(reply) => totals.decided(reply),
+            Err(SubmitError::OutcomeUnknown) => totals.unknown += 1,
+            Err(why) => *totals.not_taken.entry(format!("{why:?}")).or_default() += 1,
+        }
+        if matches!(answer, Err(SubmitError::Busy)) {
+            self.marks.hit(Mark::Busy);
+        }
         match answer {
             Ok(reply) => {
                 assert_eq!(
@@ -316,6 +345,8 @@ impl Judge {
         if !found.poisoned.is_empty() {
             self.marks.hit(Mark::PoisonPassedBy);
         }
+        self.open.clear();
+        self.nobody_answers();
         // What the process before had not made durable is gone for ever.
         for record in self.sent.values_mut().filter(|record| record.fate == Fate::UnderWay) {
             record.fate = Fate::NotTaken;
@@ -347,6 +378,40 @@ impl Judge {
             );
             self.trace.update(cold);
         }
+    }
+
+    /// The process has ended: what it did not answer nobody will.
+    fn nobody_answers(&mut self) {
+        for record in self.sent.values_mut().filter(|record| !record.answered) {
+            record.answered = true;
+            self.senders.entry(record.command.envelope.user.0).or_default().unknown += 1;
+        }
+    }
+
+    /// A second has passed: what the running process was sent long before was answered.
+    pub fn second(&mut self) {
+        self.seconds += 1;
+        let overdue = self.open.iter().find(|(_, since)| **since + ANSWERED_WITHIN < self.seconds);
+        assert!(overdue.is_none(), "V3: request {overdue:?} is not answered by second {}", self.seconds);
+    }
+
+    /// A process ends as it was asked to: everything that came to it was answered.
+    pub fn ended_as_asked(&mut self) {
+        let left = self.sent.iter().find(|(_, record)| !record.answered);
+        assert!(left.is_none(), "A7: request {:?} was never answered", left.map(|(request, _)| request));
+    }
+
+    /// What became of everything that was sent.
+    ///
+    /// # Panics
+    /// When something is left over, of any sender.
+    pub fn totals(&self) -> Totals {
+        let mut all = Totals::default();
+        for (sender, totals) in &self.senders {
+            assert_eq!(totals.submitted, totals.accounted(), "A7: what sender {sender} sent (left): {totals:?}");
+            all.add(totals);
+        }
+        all
     }
 
     /// The last known entry of each shard.

@@ -6,7 +6,7 @@
 //!   chance ──► world (heap of events) ──► node: Sequencer · Log · Views · snapshots   (the real ones)
 //!                │    ▲                      │ Surroundings          │ Disk
 //!                ▼    │                      ▼                       ▼
-//!             clients · subscribers       clocks (Slew)           disk: sectors, names, lengths; lies, rot, power
+//!             clients · subscribers       clocks                  disk: sectors, names, lengths; lies, rot, power
 //!                │                           │                       archive: objects; away, refused, answers lost
 //!                │                           │
 //!                └────────► judge ◄──────────┘   replica that never restarts + naive twin: D, A, F, V
@@ -40,4 +40,5 @@ pub mod marks;
 mod node;
 mod quiet;
 mod report;
+pub mod totals;
 pub mod world;

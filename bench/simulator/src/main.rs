@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use simulator::totals::Totals;
 use simulator::world::{Plan, Report, run};
 
 /// Runs the real node in simulated worlds, one a seed.
@@ -112,6 +113,16 @@ fn print(sum: &Sum, took: Duration, whole: bool) {
     println!("simulated hours     {:.2} ({:.0} times real time)", virtual_s / 3_600.0, virtual_s / seconds);
     println!("events              {} ({:.0} a second)", report.events, report.events as f64 / seconds);
     println!("commands, answers   {}, {} checked", report.commands, report.answers);
+    let Totals { submitted, accepted, rejected, not_taken, unknown } = &report.totals;
+    let of = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    println!(
+        "sent                {submitted} = {accepted} accepted + {} rejected ({} reasons) + {} not taken + {unknown} unknown",
+        of(rejected),
+        rejected.len(),
+        of(not_taken)
+    );
+    let words: Vec<_> = not_taken.iter().map(|(why, count)| format!("{why} {count}")).collect();
+    println!("not taken           {}", words.join(", "));
     println!("steps shown         {} checked", report.frames);
     println!("processes started   {}", report.starts);
     println!("crash points        {} operations of the disk at which the power went", report.crash_points);

@@ -58,6 +58,8 @@ pub enum Mark {
     LieRefused,
     /// A start on a device that had failed for ever was refused, and said so.
     DeadDeviceRefused,
+    /// A command found the ring full, and was told so.
+    Busy,
     /// What was durable reached the archive.
     Archived,
     /// The archive was away, and got everything later.
@@ -72,7 +74,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -100,6 +102,7 @@ impl Mark {
         Self::DamageRefused,
         Self::LieRefused,
         Self::DeadDeviceRefused,
+        Self::Busy,
         Self::Archived,
         Self::ArchiveCaughtUp,
         Self::DamageNotArchived,
@@ -109,8 +112,14 @@ impl Mark {
 }
 
 /// How often each mark was hit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
 
 impl Marks {
     /// It happened.

@@ -8,15 +8,17 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::feed::Hub;
 use api::node::{
-    Audit, BootError, Committed, Followed, Followers, LeaderClock, Machine, Poison, Received, Recovery, Sequencer,
-    Slew, Submission, Surroundings, View, Views, copy_for_snapshot, first_commands, recover, write_snapshot,
+    AnswerFn, Audit, BootError, Committed, Door, Followed, Followers, Gates, LeaderClock, Machine, MachineClocks,
+    Poison, Received, Recovery, Sequencer, Stamp, Stamps, Submission, SubmitError, Surroundings, View, Views,
+    copy_for_snapshot, first_commands, recover, write_snapshot,
 };
-use crossbeam::channel::Receiver;
-use engine::LogTime;
+use crossbeam::channel::{Receiver, bounded};
+use engine::{Command, LogTime};
 use persistence::archive::{ArchiveError, Reach, Shipper, Store};
 use persistence::checkpoint::AuditSigner;
 use persistence::{AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, SkipMark, Snapshots, Solo};
@@ -33,6 +35,10 @@ pub const SECOND: i64 = 1_000 * MS;
 pub const TENDER_SHARDS: u16 = 2;
 /// Entries between view and audit.
 const FOLLOWED: usize = 64;
+/// Commands that may wait in the ring, and that the sequencer takes from it: few, so that both are full at times.
+const RING: usize = 8;
+/// See `RING`.
+const PENDING_MAX: usize = 12;
 /// Bytes of a segment: small, so that many are rolled and used again.
 const SEGMENT_BYTES: u32 = 64 << 10;
 
@@ -79,6 +85,35 @@ impl Clocks {
     }
 }
 
+/// What the machine's clocks say now.
+#[derive(Debug, Default)]
+struct Told {
+    mono: AtomicI64,
+    wall: AtomicI64,
+}
+
+/// The clocks as the leader's clock reads them.
+#[derive(Debug)]
+struct SimClocks(Arc<Told>);
+
+impl MachineClocks for SimClocks {
+    fn mono_ns(&self) -> i64 {
+        self.0.mono.load(Ordering::Relaxed)
+    }
+
+    fn wall_ns(&self) -> i64 {
+        self.0.wall.load(Ordering::Relaxed)
+    }
+}
+
+/// A command between stamp and ring.
+struct UnderWay {
+    arrives: i64,
+    stamp: Stamp,
+    command: Command,
+    answer: AnswerFn,
+}
+
 /// What one flush made durable.
 #[derive(Debug)]
 pub struct Flush {
@@ -96,10 +131,14 @@ pub struct Io {
     pub at: i64,
     /// The machine's clocks.
     pub clocks: Clocks,
-    slew: Slew,
-    /// Commands between stamp and ring: when each arrives, its stamp, and it; in order of arrival.
-    pub under_way: VecDeque<(i64, LogTime, Submission)>,
-    ring: VecDeque<Submission>,
+    told: Arc<Told>,
+    clock: Arc<LeaderClock>,
+    /// Commands between stamp and ring, in order of arrival.
+    under_way: VecDeque<UnderWay>,
+    door: Door,
+    ring: Receiver<Submission>,
+    /// `Stop` waits for a place in the ring.
+    stop_due: bool,
     log: Log,
     /// What was told of the space; nothing behind a refusal.
     told_read_only: Option<bool>,
@@ -115,7 +154,6 @@ pub struct Io {
     pub promised: Vec<u64>,
     /// The flushes so far.
     pub flushes: Vec<Flush>,
-    read_only: bool,
     /// Bytes appended since the last snapshot.
     pub log_bytes: u64,
     /// How many appends were done on the core's thread, and on the log's.
@@ -130,18 +168,39 @@ pub struct Io {
 pub struct Around(Rc<RefCell<Io>>);
 
 impl Io {
-    fn now(&self) -> LogTime {
-        LogTime(self.slew.time_ns(self.clocks.mono(self.at)).div_euclid(MS))
+    /// It is `at` now.
+    fn go(&mut self, at: i64) {
+        self.at = at;
+        self.told.mono.store(self.clocks.mono(at), Ordering::Relaxed);
+        self.told.wall.store(self.clocks.wall(at), Ordering::Relaxed);
+    }
+
+    /// When the next command comes to the door.
+    pub fn arrives(&self) -> Option<i64> {
+        self.under_way.front().map(|first| first.arrives)
+    }
+
+    /// The next command comes to the door.
+    fn deliver(&mut self) {
+        if let Some(UnderWay { stamp, command, answer, .. }) = self.under_way.pop_front() {
+            self.door.submit(stamp, command, answer);
+        }
     }
 
     fn append(&mut self, mut batch: Batch) -> LogEvent {
         let bytes = batch.bytes_len() as u64;
         self.disk.take_hurt();
         let before: Vec<u64> = self.log.last().iter().map(|last| last.index).collect();
+        let failures = self.disk.failures();
         let appended = self.log.append(&mut batch);
         if self.disk.is_down() {
             resume_unwind(Box::new(Ended::Power));
         }
+        let ends = matches!(appended, Err(AppendError::Failed(_)));
+        assert!(
+            ends || self.disk.failures() == failures,
+            "D4: the device failed in an append, and the log goes on"
+        );
         match appended {
             Ok(()) => {
                 self.log_bytes += bytes;
@@ -173,7 +232,7 @@ impl Io {
 
 impl Surroundings for Around {
     fn now(&self) -> LogTime {
-        self.0.borrow().now()
+        self.0.borrow().clock.now()
     }
 
     fn uptime(&self) -> Duration {
@@ -182,19 +241,20 @@ impl Surroundings for Around {
     }
 
     fn receive(&mut self) -> Received {
-        self.0.borrow_mut().ring.pop_front().map_or(Received::Nothing, Received::Submission)
+        self.0.borrow_mut().ring.try_recv().map_or(Received::Nothing, Received::Submission)
     }
 
     fn wait_before(&mut self, time: LogTime) -> bool {
         let mut io = self.0.borrow_mut();
         let io = &mut *io;
-        // Whoever holds a stamp puts the command into the ring before long; the core waits, and time stands still.
-        let (before, after) =
-            std::mem::take(&mut io.under_way).into_iter().partition(|(_, stamp, _)| *stamp < time);
-        io.under_way = after;
-        let before: VecDeque<(i64, LogTime, Submission)> = before;
-        io.waited += u64::from(!before.is_empty());
-        io.ring.extend(before.into_iter().map(|(_, _, submission)| submission));
+        let gates: Arc<Gates> = Arc::clone(&io.door.gates);
+        let settled = gates.stamps.settled_before(time);
+        io.waited += u64::from(!settled);
+        // Whoever holds a stamp comes to the door before long; the core waits, and time stands still.
+        while !gates.stamps.settled_before(time) {
+            assert!(!io.under_way.is_empty(), "A4: a stamp is held, and its command is nowhere");
+            io.deliver();
+        }
         true
     }
 
@@ -220,11 +280,11 @@ impl Surroundings for Around {
     }
 
     fn read_only(&self) -> bool {
-        self.0.borrow().read_only
+        self.0.borrow().door.gates.read_only.load(Ordering::Relaxed)
     }
 
     fn set_read_only(&mut self, read_only: bool) {
-        self.0.borrow_mut().read_only = read_only;
+        self.0.borrow().door.gates.read_only.store(read_only, Ordering::Relaxed);
     }
 
     fn salt(&self) -> [u8; 16] {
@@ -352,12 +412,27 @@ impl Node {
             machines: machines.clone(),
             history: recovered.history.to_string(),
         };
+        let told = Arc::new(Told::default());
+        told.mono.store(clocks.mono(at), Ordering::Relaxed);
+        told.wall.store(clocks.wall(at), Ordering::Relaxed);
+        let clock = Arc::new(LeaderClock::of_machine(Box::new(SimClocks(Arc::clone(&told))), last));
+        let (sender, ring) = bounded(RING);
+        let door = Door {
+            gates: Gates::new(Stamps::new(Arc::clone(&clock))),
+            ring: sender,
+            node: 1,
+            tender_shards: TENDER_SHARDS,
+            random: entropy,
+        };
         let io = Io {
             at,
             clocks,
-            slew: Slew::new(clocks.mono(at), clocks.wall(at), last),
+            told,
+            clock,
             under_way: VecDeque::new(),
-            ring: VecDeque::new(),
+            door,
+            ring,
+            stop_due: false,
             told_read_only: Some(false),
             promised: found.last.clone(),
             log,
@@ -367,7 +442,6 @@ impl Node {
             events: VecDeque::new(),
             published: VecDeque::new(),
             flushes: Vec::new(),
-            read_only: false,
             log_bytes: 0,
             inline: 0,
             handed_over: 0,
@@ -377,9 +451,13 @@ impl Node {
         io.borrow_mut().tell_space();
         let replicator = Solo::new(found.last.iter().copied(), recovered.term);
         let around = Around(Rc::clone(&io));
-        let sequencer = Sequencer::new(machines, Box::new(replicator), recovered.sealer.clone(), around);
-        let first = first_commands(recovered.last.len(), &poisoned, io.borrow().now(), salt);
-        io.borrow_mut().ring.extend(first);
+        let sequencer = Sequencer::new(machines, Box::new(replicator), recovered.sealer.clone(), around)
+            .with_pending_max(PENDING_MAX);
+        let first = first_commands(recovered.last.len(), &poisoned, io.borrow().clock.now(), salt);
+        for submission in first {
+            let sent = io.borrow().door.ring.try_send(submission);
+            assert!(sent.is_ok(), "the ring is empty and has room for what is logged first");
+        }
         let views = Views::new(shards);
         let (snapshots, to_view) = (recovered.snapshots, VecDeque::new());
         Ok((Self { sequencer, io, views, snapshots, audit, followers, followed, to_view, archiving }, found))
@@ -393,8 +471,15 @@ impl Node {
     /// The leader's time at `at`.
     pub fn now(&self, at: i64) -> LogTime {
         let mut io = self.io.borrow_mut();
-        io.at = at;
-        io.now()
+        io.go(at);
+        io.clock.now()
+    }
+
+    /// Stamps a command whose last byte is read at `at`.
+    pub fn stamp(&self, at: i64) -> Stamp {
+        let mut io = self.io.borrow_mut();
+        io.go(at);
+        io.door.stamp()
     }
 
     /// The deciding states, by shard.
@@ -405,24 +490,36 @@ impl Node {
     /// Draws the leader's clock towards the wall clock. True if the wall clock jumped.
     pub fn keep_clock(&mut self, at: i64) -> bool {
         let mut io = self.io.borrow_mut();
-        io.at = at;
-        let (mono, wall) = (io.clocks.mono(at), io.clocks.wall(at));
-        io.slew.adjust(mono, wall).is_some()
+        io.go(at);
+        io.clock.adjust().is_some()
     }
 
-    /// Puts a command with stamp `stamp` on its way to the ring.
-    pub fn send(&mut self, arrives: i64, stamp: LogTime, submission: Submission) {
+    /// Puts a stamped command on its way to the door.
+    pub fn send(&mut self, arrives: i64, stamp: Stamp, command: Command, answer: AnswerFn) {
         let mut io = self.io.borrow_mut();
-        let place = io.under_way.partition_point(|(at, ..)| *at <= arrives);
-        io.under_way.insert(place, (arrives, stamp, submission));
+        let place = io.under_way.partition_point(|other| other.arrives <= arrives);
+        io.under_way.insert(place, UnderWay { arrives, stamp, command, answer });
     }
 
-    /// Asks for the end, as a signal does: what was taken is answered first.
+    /// Asks for the end, as a signal does: what was taken is answered first, and nothing more is taken.
     pub fn ask_to_stop(&mut self) {
         let mut io = self.io.borrow_mut();
-        let under_way = std::mem::take(&mut io.under_way);
-        io.ring.extend(under_way.into_iter().map(|(_, _, submission)| submission));
-        io.ring.push_back(Submission::Stop);
+        io.door.gates.draining.store(true, Ordering::Relaxed);
+        io.stop_due = true;
+    }
+
+    /// What came to the door after the end is refused.
+    pub fn refuse_rest(&mut self) {
+        let mut io = self.io.borrow_mut();
+        while !io.under_way.is_empty() {
+            io.deliver();
+        }
+        // What reached the ring behind `Stop` was never sequenced.
+        while let Ok(submission) = io.ring.try_recv() {
+            if let Submission::Command { answer: Some(answer), .. } = submission {
+                answer(Err(SubmitError::Draining));
+            }
+        }
     }
 
     /// Whether it has ended as asked.
@@ -434,10 +531,12 @@ impl Node {
     pub fn turn(&mut self, at: i64) -> Result<(), Ended> {
         {
             let mut io = self.io.borrow_mut();
-            io.at = at;
-            while io.under_way.front().is_some_and(|(arrives, ..)| *arrives <= at) {
-                let (_, _, submission) = io.under_way.pop_front().expect("looked at just now");
-                io.ring.push_back(submission);
+            io.go(at);
+            while io.arrives().is_some_and(|arrives| arrives <= at) {
+                io.deliver();
+            }
+            if io.stop_due && io.door.ring.try_send(Submission::Stop).is_ok() {
+                io.stop_due = false;
             }
         }
         self.guarded(|node| {
@@ -456,7 +555,7 @@ impl Node {
     pub fn flush(&mut self, at: i64) -> Result<(), Ended> {
         self.guarded(|node| {
             let mut io = node.io.borrow_mut();
-            io.at = at;
+            io.go(at);
             let Some(batch) = io.flight.take() else { return };
             let event = io.append(batch);
             io.events.push_back(event);
@@ -549,18 +648,22 @@ impl Node {
 
     /// When the core has something to do by itself: a deadline, or the end of a pause after a refusal. In true time.
     pub fn due(&mut self, at: i64) -> Option<i64> {
-        if self.sequencer.has_work() || !self.io.borrow().events.is_empty() {
+        let (waits, events, stops) = {
+            let mut io = self.io.borrow_mut();
+            io.go(at);
+            (!io.ring.is_empty(), !io.events.is_empty(), io.stop_due && !io.ring.is_full())
+        };
+        if self.sequencer.has_work() || events || stops || (waits && self.sequencer.takes()) {
             return Some(at);
         }
         let io = self.io.borrow();
-        let mono = io.clocks.mono(at);
         if let Some(until) = self.sequencer.held_until() {
+            let mono = io.clocks.mono(at);
             return Some(at + (until.as_nanos() as i64 - mono).max(0) + 1_000);
         }
-        let deadline = self.sequencer.next_deadline()?;
-        let wait = deadline.0.saturating_mul(MS) - io.slew.time_ns(mono);
+        let wait = io.clock.until(self.sequencer.next_deadline()?).as_nanos() as i64;
         // Never exactly right, as no timer is: looked at again when it fires.
-        Some(at + wait.max(0) + 1_000)
+        Some(at + wait + 1_000)
     }
 
     fn guarded<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> Result<R, Ended> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::marks::Marks;
+use crate::totals::Totals;
 
 /// How a world is made.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,8 @@ pub struct Report {
     pub undetectable: u64,
     /// The marks.
     pub marks: Marks,
+    /// What became of everything that was sent.
+    pub totals: Totals,
     /// Answers and events met, by the twin's words.
     pub met: BTreeMap<String, usize>,
     /// SHA-256 over everything that was decided, in order.
@@ -72,6 +75,7 @@ impl Report {
             *self.met.entry(word.clone()).or_default() += count;
         }
         self.marks.add(&other.marks);
+        self.totals.add(&other.totals);
         let part = |trace: &str| u64::from_str_radix(trace.get(..16).unwrap_or("0"), 16).unwrap_or(0);
         self.trace = format!("{:016x}", part(&self.trace) ^ part(&other.trace));
     }

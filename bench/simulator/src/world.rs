@@ -76,6 +76,8 @@ enum What {
     Ship { process: u64 },
     /// The archive can't be reached, or can again.
     GoAway { away: bool },
+    /// A client sends far more than can be decided.
+    Burst,
 }
 
 /// See the module.
@@ -205,6 +207,7 @@ impl World {
             (200, What::Break),
             (8, What::Evict),
             (60, What::GoAway { away: true }),
+            (40, What::Burst),
         ] {
             world.some_time(seconds, what);
         }
@@ -342,6 +345,7 @@ impl World {
                 }
             }
             What::GoAway { away } => self.go_away(away),
+            What::Burst => self.burst(),
             What::Recall => {
                 self.recall();
                 self.some_time(10, What::Recall);
@@ -385,6 +389,10 @@ impl World {
             self.judge.published(shard, published.term, &published.entry, promised);
             node.publish(published);
         }
+        let finished = self.stopping && node.is_finished();
+        if finished {
+            node.refuse_rest();
+        }
         for (client, request, answer) in self.clients.answers() {
             self.judge.answered(request.into(), &answer);
             self.refused_while_full |= answer.is_err() && self.full;
@@ -411,7 +419,7 @@ impl World {
         if inline {
             self.judge.marks.hit(Mark::FlushedByCore);
         }
-        if node.is_finished() && self.stopping {
+        if finished {
             return self.end_as_asked();
         }
         let process = self.judge.process();
@@ -424,7 +432,7 @@ impl World {
         // A flush on the core's own thread keeps it for as long as it takes.
         let busy = if inline { self.flush_latency() } else { 0 };
         let Some(node) = &mut self.nodes[0] else { return };
-        let arrives = node.io().under_way.front().map(|(at, ..)| *at);
+        let arrives = node.io().arrives();
         let due = node.due(self.at);
         let snapshot = node.io().log_bytes > SNAPSHOT_BYTES && !self.snapshot_due;
         let wake = due.into_iter().chain(arrives).min().map(|wake| wake.max(self.at + busy));
@@ -460,6 +468,7 @@ impl World {
         let process = self.judge.process();
         let Some(node) = &mut self.nodes[0] else { return };
         node.keep_clock(self.at);
+        self.judge.second();
         let states = self.pace.one_in(10);
         self.act(|node, _| node.retry());
         if states && let Some(node) = &self.nodes[0] {

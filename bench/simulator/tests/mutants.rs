@@ -4,22 +4,29 @@
 use persistence::mutants::{Mutant, choose};
 use simulator::world::{Plan, run};
 
-/// Within how many seeds each must be found.
-const SEEDS: u64 = 24;
+/// Within how many worlds each must be found.
+const WORLDS: u64 = 24;
 
-/// The first seed that shows the bug, and what is said.
+/// The worlds that a bug is looked for in: small ones, where what it needs is met early in one of them.
+fn world(mutant: Mutant, seed: u64) -> Plan {
+    match mutant {
+        // Needs a full ring, which takes its time.
+        Mutant::BusyNotAnswered => Plan::of(seed),
+        _ => Plan { commands: 300, ..Plan::of(seed) },
+    }
+}
+
+/// The first world that shows the bug, and what is said.
 fn found(mutant: Mutant) -> Option<(u64, String)> {
     choose(Some(mutant));
-    // Small worlds: what a bug needs is met early in one of them.
-    let small = |seed| Plan { commands: 300, ..Plan::of(seed) };
-    let found = (1..=SEEDS).find_map(|seed| Some((seed, run(small(seed)).err()?)));
+    let found = (1..=WORLDS).find_map(|number| Some((number, run(world(mutant, number)).err()?)));
     choose(None);
     match &found {
-        Some((seed, text)) => {
+        Some((number, text)) => {
             let text = text.lines().nth(1).unwrap_or_default();
-            println!("{mutant:?}: found by seed {seed} of at most {SEEDS}: {text:.120}");
+            println!("{mutant:?}: found in world {number} of at most {WORLDS}: {text:.120}");
         }
-        None => println!("{mutant:?}: not found within {SEEDS} seeds"),
+        None => println!("{mutant:?}: not found in {WORLDS} worlds"),
     }
     found
 }
@@ -36,6 +43,7 @@ fn every_bug_that_is_put_back_is_found() {
         results.extend(other.join().expect("the other half ends"));
         results
     });
+    assert!(results.len() >= 15, "fewer bugs than there were");
     let missed: Vec<_> = results.iter().filter(|(_, found)| found.is_none()).map(|(mutant, _)| mutant).collect();
-    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
+    assert!(missed.is_empty(), "not found in {WORLDS} worlds: {missed:?}");
 }

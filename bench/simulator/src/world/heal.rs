@@ -1,13 +1,12 @@
 //! The second phase: no more faults, everything must be served again and read back, from the disk and from the archive.
 //! And what the world came to.
 
-use engine::LogTime;
-
 use super::{Report, World};
 use crate::archive::SimStore;
 use crate::chance::Random;
 use crate::disk::Hazards;
 use crate::node::{NoStart, Node, SECOND};
+use crate::totals::Totals;
 
 /// How long a fresh command may take once everything is healed.
 const HEALED_WITHIN: i64 = 10 * SECOND;
@@ -32,11 +31,15 @@ impl World {
         while fresh.is_none() || self.at < until {
             self.next_event();
             assert!(!self.ended_silently, "D1: answered entries are gone after everything was healed");
-            if fresh.is_none() && self.is_up() && !self.stopping && self.at > until - 40 * SECOND {
-                let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
-                let sent = self.clients.fresh(stamp, &mut self.judge);
+            if let Some(node) = &self.nodes[0]
+                && fresh.is_none()
+                && !self.stopping
+                && self.at > until - 40 * SECOND
+            {
+                let stamp = node.stamp(self.at);
+                let sent = self.clients.fresh(stamp.at(), &mut self.judge);
                 fresh = Some(self.at);
-                self.send(self.clients.len() - 1, sent);
+                self.send(self.clients.len() - 1, stamp, sent);
             }
             if let Some(since) = fresh {
                 let answered = self.clients.is_fresh_done(&self.judge);
@@ -73,6 +76,8 @@ impl World {
     pub(super) fn report(&mut self) -> Report {
         self.judge.trace("end", self.at as u64);
         self.judge.trace("operations", self.disk.operations());
+        // A world that ended half-way leaves something open.
+        let totals = if self.ended_silently { Totals::default() } else { self.judge.totals() };
         let mut injected = self.disk.injected();
         injected.extend(self.store.iter().flat_map(SimStore::injected));
         Report {
@@ -87,6 +92,7 @@ impl World {
             refused: self.refused,
             undetectable: self.undetectable,
             marks: self.judge.marks.clone(),
+            totals,
             met: self.judge.met(),
             trace: self.judge.trace_hash(),
         }

@@ -33,6 +33,7 @@ impl World {
 
     pub(super) fn end_as_asked(&mut self) {
         self.judge.marks.hit(Mark::GracefulStop);
+        self.judge.ended_as_asked();
         let node = self.nodes[0].take();
         if let Some(mut node) = node {
             self.flushes.append(&mut node.io().flushes);
@@ -85,7 +86,7 @@ impl World {
         // Long enough, at times, for lots to end meanwhile.
         let longest = if self.crashes.one_in(3) { 60_000 } else { 1_500 };
         let wait = if self.healing { 10 } else { self.crashes.between(1, longest) } * MS;
-        if self.plan.recoverable && self.crashes.one_in(8) {
+        if self.plan.recoverable && self.crashes.one_in(3) {
             self.damage_a_snapshot();
         }
         self.after(wait, What::Start);

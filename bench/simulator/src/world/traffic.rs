@@ -1,9 +1,10 @@
 //! What clients and readers do in a world, and when. Never says what is right.
 
-use api::node::Submission;
+use api::node::Stamp;
 use engine::LogTime;
 
 use super::{What, World};
+use crate::client::Sending;
 use crate::marks::Mark;
 use crate::node::{MS, SECOND};
 
@@ -18,28 +19,43 @@ impl World {
             return self.send_again(client);
         }
         let Some(node) = &self.nodes[0] else { return };
-        let stamp = node.now(self.at);
-        let new = self.clients.new_command(client, stamp, &mut self.judge);
-        self.send(client, new);
+        let stamp = node.stamp(self.at);
+        let new = self.clients.new_command(client, stamp.at(), &mut self.judge);
+        self.send(client, stamp, new);
     }
 
     pub(super) fn send_again(&mut self, client: usize) {
         let Some(node) = &self.nodes[0] else { return };
-        let stamp = node.now(self.at);
-        let Some(again) = self.clients.again(client, stamp, &mut self.judge) else {
+        let stamp = node.stamp(self.at);
+        let Some(again) = self.clients.again(client, stamp.at(), false, &mut self.judge) else {
             // Without a key it is not known what became of it, and it must not be sent twice.
             let wait = self.pace.between(10, 2_000) * MS;
             return self.after(wait, What::Act { client });
         };
-        self.send(client, again);
+        self.send(client, stamp, again);
     }
 
-    pub(super) fn send(&mut self, client: usize, (stamp, request, submission): (LogTime, u64, Submission)) {
+    /// A client does not wait, and sends the same over and over.
+    pub(super) fn burst(&mut self) {
+        self.some_time(40, What::Burst);
+        if self.healing || self.stopping {
+            return;
+        }
+        let client = self.pace.between(0, self.clients.len() as i64 - 1) as usize;
+        for _ in 0..self.pace.between(20, 60) {
+            let Some(node) = self.nodes[0].as_ref().filter(|_| self.clients.may_repeat(client)) else { return };
+            let stamp = node.stamp(self.at);
+            let Some(again) = self.clients.again(client, stamp.at(), true, &mut self.judge) else { return };
+            self.send(client, stamp, again);
+        }
+    }
+
+    pub(super) fn send(&mut self, client: usize, stamp: Stamp, (request, command, answer): Sending) {
         let slow = self.pace.one_in(30);
         let delay = self.pace.between(10, if slow { 60_000 } else { 800 }) * 1_000;
         let arrives = self.clients.in_order(client, self.at + delay);
         let Some(node) = &mut self.nodes[0] else { return };
-        node.send(arrives, stamp, submission);
+        node.send(arrives, stamp, command, answer);
         if self.pace.one_in(15) {
             let wait = self.pace.between(1, 40) * MS;
             self.after(wait, What::Impatient { client, request });
