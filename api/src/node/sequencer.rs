@@ -265,6 +265,22 @@ impl<S: Surroundings> Sequencer<S> {
         }
     }
 
+    /// Takes everything that is in the ring now, however much is pending: a command that stays there would be written
+    /// behind a deadline that it was stamped before. The ring holds no more than may be pending, so this ends, and
+    /// memory stays bounded.
+    fn drain_all(&mut self) {
+        for _ in 0..self.pending_max {
+            if self.stopping {
+                return;
+            }
+            match self.surroundings.receive() {
+                Received::Submission(submission) => self.take(submission),
+                Received::Nothing => return,
+                Received::Closed => self.stopping = true,
+            }
+        }
+    }
+
     fn take(&mut self, submission: Submission) {
         match submission {
             Submission::Command { shard, command, answer } => {
@@ -375,7 +391,7 @@ impl<S: Surroundings> Sequencer<S> {
             if !mutant!(DeadlineDoesNotWait) && !self.surroundings.wait_before(now) {
                 tracing::error!("A stamped command never reached the core; the deadline goes on without it");
             }
-            self.drain();
+            self.drain_all();
         } else {
             now = self.surroundings.now();
         }
@@ -388,7 +404,8 @@ impl<S: Surroundings> Sequencer<S> {
             let before = shard.pending.len();
             let salt = || self.surroundings.salt();
             let seals = &mut self.seals;
-            let next = shard.next_commands(now, salt, |secret| seals.ready(secret, self.surroundings.uptime()));
+            let ready = |secret: &Secret| seals.ready(secret, self.surroundings.uptime());
+            let next = shard.next_commands(now, BATCH_COMMANDS, salt, ready);
             self.pending -= before - shard.pending.len();
             let Some((commands, mut waiting)) = next else { continue };
             commands_total += commands.len() as u64;
@@ -501,6 +518,7 @@ impl Shard {
     fn next_commands(
         &mut self,
         now: LogTime,
+        most: usize,
         salt: impl Fn() -> [u8; 16],
         mut ready: impl FnMut(&Secret) -> Result<(), SubmitError>,
     ) -> Option<(Vec<Command>, Waiting)> {
@@ -508,13 +526,13 @@ impl Shard {
             self.pending.make_contiguous().sort_by_key(|pending| pending.command.envelope.at);
         }
         let due = self.due_next().filter(|deadline| *deadline <= now);
-        let mut commands = Vec::with_capacity(self.pending.len().min(BATCH_COMMANDS) + 1);
+        let mut commands = Vec::with_capacity(self.pending.len().min(most) + 1);
         let mut answers = Vec::with_capacity(commands.capacity());
         let mut bytes = 0;
         let mut unsettling = false;
         while let Some(next) = self.pending.front() {
             // One that was stamped after `now` may stand behind a deadline that another, still on its way, precedes.
-            if next.command.envelope.at > now || commands.len() == BATCH_COMMANDS {
+            if next.command.envelope.at > now || commands.len() == most {
                 break;
             }
             bytes += size(&next.command);
@@ -536,7 +554,9 @@ impl Shard {
             commands.push(command);
             answers.push(answer);
         }
-        if due.is_some_and(|deadline| deadline > self.stamp) {
+        // What found no room in this entry goes before the tick, in the next: it was stamped before.
+        let left = self.pending.front().is_some_and(|next| next.command.envelope.at <= now);
+        if !left && due.is_some_and(|deadline| deadline > self.stamp) {
             self.stamp = now;
             commands.push(system_command(Action::Tick, now, salt()));
             answers.push(None);
@@ -616,5 +636,107 @@ impl Sink for Replies {
     fn reply(&mut self, position: usize, reply: &Reply) {
         debug_assert_eq!(position, self.replies.len(), "replies come in order");
         self.replies.push(reply.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{
+        Access, Decimal, Entry, Format, LotMode, LotSpec, OrganisationId, RulesSpec, TenderId, TenderSpec,
+    };
+
+    use super::*;
+
+    const START: LogTime = LogTime(1_700_000_000_000);
+
+    fn command(at: LogTime, action: Action) -> Command {
+        let mut command = system_command(action, at, [7; 16]);
+        command.envelope.organisation = OrganisationId(1);
+        command
+    }
+
+    /// A shard in which one lot runs, and when it ends.
+    fn running() -> (Shard, LogTime) {
+        let tender = TenderId::new(5);
+        let rules = RulesSpec { duration_s: Some(60), ..RulesSpec::default(Format::English) };
+        let spec = Box::new(TenderSpec {
+            title: "Bumper".into(),
+            description: String::new(),
+            reference: String::new(),
+            currency: "SAR".into(),
+            currency_exponent: 2,
+            access: Access::Open,
+            public: false,
+            opens_at: None,
+            terms: None,
+            lot_mode: LotMode::Parallel,
+            stagger_s: 0,
+            stagger_follows: true,
+            serial_gap_s: 0,
+            anonymous_to_buyer: false,
+            lots: vec![LotSpec { title: "Bumper".into(), items: Vec::new(), rules }],
+        });
+        let actions =
+            [Action::CreateTender { tender, spec }, Action::Publish { tender }, Action::Start { tender }];
+        let commands = actions.map(|action| command(START, action)).into();
+        let mut machine = Machine::new(1);
+        machine.apply(&Entry { index: 1, commands }, &mut ());
+        let shard = Shard {
+            stamp: machine.now(),
+            machine,
+            pending: VecDeque::new(),
+            waiting: VecDeque::new(),
+            unsettled: 0,
+            taken: 0,
+            done: 0,
+        };
+        let ends = shard.due_next().expect("the lot runs and ends");
+        assert!(ends > START);
+        (shard, ends)
+    }
+
+    fn bid(at: LogTime) -> Pending {
+        let price = Some(Decimal { mantissa: 100, scale: 2 });
+        let action = Action::Bid {
+            lot: TenderId::new(5).lot(1),
+            price,
+            confirm: false,
+            expires_at: None,
+            seen_seq: None,
+            auto_limit: None,
+            all_or_nothing: None,
+        };
+        Pending { command: command(at, action), answer: None }
+    }
+
+    #[test]
+    fn a_deadline_waits_for_what_found_no_room_in_the_entry() {
+        let (mut shard, ends) = running();
+        let (before, now) = (LogTime(ends.0 - 1), ends.plus_ms(5));
+        // Five in time, one late, in any order.
+        for at in [before, before, now, before, before, before] {
+            shard.pending.push_back(bid(at));
+        }
+        let mut next = || {
+            let (commands, _) = shard.next_commands(now, 3, || [0; 16], |_| Ok(()))?;
+            let ticks = commands.iter().map(|command| matches!(command.action, Action::Tick));
+            let stamps: Vec<_> = commands.iter().map(|command| command.envelope.at).zip(ticks).collect();
+            Some(stamps)
+        };
+        assert_eq!(next(), Some(vec![(before, false); 3]), "no room is left, and no tick is written");
+        // The late bid itself ends the lot as of the deadline.
+        assert_eq!(next(), Some(vec![(before, false), (before, false), (now, false)]));
+    }
+
+    #[test]
+    fn a_deadline_behind_everything_that_was_in_time_is_written_with_it() {
+        let (mut shard, ends) = running();
+        let (before, now) = (LogTime(ends.0 - 1), ends.plus_ms(5));
+        shard.pending.extend([bid(before), bid(now.plus_ms(1))]);
+        let (commands, _) = shard.next_commands(now, 3, || [0; 16], |_| Ok(())).expect("written");
+        let stamps: Vec<_> = commands.iter().map(|command| command.envelope.at).collect();
+        assert_eq!(stamps, [before, now]);
+        assert!(matches!(commands[1].action, Action::Tick));
+        assert_eq!(shard.pending.len(), 1, "what was stamped later comes later");
     }
 }
