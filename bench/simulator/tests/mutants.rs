@@ -7,19 +7,15 @@ use simulator::world::{Plan, run};
 /// Within how many worlds each must be found.
 const WORLDS: u64 = 24;
 
-/// The worlds that a bug is looked for in: small ones, where what it needs is met early in one of them.
-fn world(mutant: Mutant, seed: u64) -> Plan {
-    match mutant {
-        // Needs a full ring, which takes its time.
-        Mutant::BusyNotAnswered => Plan::of(seed),
-        _ => Plan { commands: 300, ..Plan::of(seed) },
-    }
+/// The worlds that bugs are looked for in: small ones, where what they need is met early in one of them.
+fn world(seed: u64) -> Plan {
+    Plan { commands: 300, ..Plan::of(seed) }
 }
 
 /// The first world that shows the bug, and what is said.
 fn found(mutant: Mutant) -> Option<(u64, String)> {
     choose(Some(mutant));
-    let found = (1..=WORLDS).find_map(|number| Some((number, run(world(mutant, number)).err()?)));
+    let found = (1..=WORLDS).find_map(|number| Some((number, run(world(number)).err()?)));
     choose(None);
     match &found {
         Some((number, text)) => {
@@ -43,7 +39,7 @@ fn every_bug_that_is_put_back_is_found() {
         results.extend(other.join().expect("the other half ends"));
         results
     });
-    assert!(results.len() >= 15, "fewer bugs than there were");
+    assert!(results.len() >= 14, "fewer bugs than there were");
     let missed: Vec<_> = results.iter().filter(|(_, found)| found.is_none()).map(|(mutant, _)| mutant).collect();
     assert!(missed.is_empty(), "not found in {WORLDS} worlds: {missed:?}");
 }
