@@ -73,6 +73,7 @@ mod segment;
 mod snapshot;
 pub mod sql;
 mod terms;
+mod votes;
 
 pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
 pub use audit_files::AUDIT_VERSION;

@@ -22,6 +22,7 @@ use crate::recovery::{
 };
 use crate::segment::{self, Identity, Last, Opening};
 use crate::terms::{Overwrite, Terms};
+use crate::votes::Votes;
 use crate::{Keys, Kind, Sealer, Vote};
 
 /// A command that panicked once and is to be passed by; told to the engine before the replay.
@@ -75,7 +76,7 @@ pub(crate) struct Scan {
     pub(crate) prepared: Vec<SegmentFile>,
     /// Where each shard stands at the end.
     pub(crate) last: Vec<Last>,
-    pub(crate) votes: Vec<Option<Vote>>,
+    pub(crate) votes: Votes,
     pub(crate) skips: Vec<SkipMark>,
     pub(crate) cuts: Vec<Cut>,
     /// Entries that stand in the place of earlier ones.
@@ -170,7 +171,7 @@ pub(crate) fn scan(
     let prepared = files.split_off(used);
     let mut scan = Scan {
         last: vec![Last::default(); usize::from(identity.shards)],
-        votes: vec![None; usize::from(identity.shards)],
+        votes: Votes::new(identity.shards),
         used: files,
         prepared,
         skips: Vec::new(),
@@ -225,7 +226,7 @@ pub(crate) fn scan(
                 Kind::Entry | Kind::Open => {}
                 _ if file.header.seal.is_some() && keys.is_none() => {}
                 Kind::Skip => collect_skips(record, &file.path, &mut skips)?,
-                Kind::Vote => votes.push((record.header.shard, vote(record))),
+                Kind::Vote => votes.push((record.header.shard, vote(&record.header, record.payload))),
             }
             Ok(())
         })?;
@@ -233,7 +234,7 @@ pub(crate) fn scan(
         scan.overwrites.append(&mut walk.overwrites);
         scan.records += records;
         for (shard, vote) in votes {
-            scan.votes[usize::from(shard)] = Some(vote);
+            scan.votes.set(shard, vote, file.header.sequence);
         }
         scan.used[number].end = end.offset;
         scan.cuts.extend(end.cut);
@@ -699,9 +700,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn vote(record: &Record<'_>) -> Vote {
-    let RecordHeader { term, index, .. } = record.header;
-    Vote { term, vote: u64_at(record.payload, 0), commit: index }
+/// What a record of a vote says.
+pub(crate) fn vote(header: &RecordHeader, payload: &[u8]) -> Vote {
+    Vote { term: header.term, vote: u64_at(payload, 0), commit: header.index }
 }
 
 fn collect_skips(record: &Record<'_>, path: &Path, skips: &mut Vec<(u64, SkipMark)>) -> Result<(), OpenError> {

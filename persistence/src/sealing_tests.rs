@@ -9,10 +9,12 @@ use engine::{Action, Command, Entry, Envelope, OrganisationId, Secret, TenderId}
 use crate::faulty::{Crash, FaultyDisk};
 use crate::file_seal::used;
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, record_len, seal_record, u64_at};
-use crate::{Batch, Disk, Last, Log, OpenError, Options, Recovered, Seal, Section};
+use crate::{Batch, Disk, Last, Log, OpenError, Options, Recovered, Seal, Section, Vote};
 
 const MARKER: &str = "marker-1c7e-of-a-command";
 const ROUNDS: u64 = 30;
+/// Written with the first entries and never again, and read whichever segments have gone.
+const VOTE: Vote = Vote { term: 7, vote: 4, commit: 0 };
 
 fn open(disk: &FaultyDisk, seal: Seal) -> Result<(Log, Recovered), OpenError> {
     let options = Options { segment_bytes: 64 << 10, shards: 2, seal, node: 3, ..Options::new("/data", "/keys") };
@@ -42,6 +44,11 @@ fn append(log: &mut Log, recovered: &Recovered) -> Result<(), String> {
 
 /// Appends, snapshots, truncates and rotates; answers how many rounds were answered.
 fn work(log: &mut Log, recovered: &Recovered, rounds: u64, answered: &mut u64) -> Result<(), String> {
+    if log.last()[1].index == 0 {
+        let mut batch = Batch::new();
+        batch.push_vote(1, VOTE).map_err(|error| error.to_string())?;
+        log.append(&mut batch).map_err(|error| error.to_string())?;
+    }
     for round in 1..=rounds {
         append(log, recovered)?;
         *answered = log.last()[1].index;
@@ -76,6 +83,7 @@ fn check(disk: &FaultyDisk, answered: u64, context: &str) -> u64 {
     let (mut log, recovered) = open(disk, Seal::All).unwrap_or_else(|error| panic!("{context}: {error}"));
     let stands = recovered.last[1].index;
     assert!(stands >= answered, "{context}: {stands} of {answered}");
+    assert!(answered == 0 || recovered.votes == [None, Some(VOTE)], "{context}: {:?}", recovered.votes);
     for found in recovered.entries() {
         let found = found.unwrap_or_else(|error| panic!("{context}: {error}"));
         assert_eq!(found.entry, entry(found.entry.index), "{context}");

@@ -9,7 +9,7 @@ use common::*;
 use engine::{Command, Entry};
 use persistence::faulty::{Crash, FaultyDisk};
 use persistence::{
-    Batch, Chains, ChainsPart, Head, Last, Log, LogEvent, LogThread, OpenError, Part, Recovered, Section,
+    Batch, Chains, ChainsPart, Head, Last, Log, LogEvent, LogThread, OpenError, Part, Recovered, Section, Vote,
 };
 
 /// What a client of the log believes.
@@ -21,6 +21,9 @@ struct Belief {
     acked: [u64; SHARDS as usize],
     /// Last index that was proposed.
     proposed: [u64; SHARDS as usize],
+    /// Votes of each shard in the order they were proposed, and how many of them were answered.
+    votes: [Vec<Vote>; SHARDS as usize],
+    voted: [usize; SHARDS as usize],
     /// Snapshots that were finished.
     snapshots: usize,
 }
@@ -96,7 +99,19 @@ fn work(
             belief.heads.insert((*shard, entry.index), next.chains[shard_number].shard());
             belief.proposed[shard_number] = entry.index;
         }
-        append(log, sealer, &batch).map_err(|error| error.to_string())?;
+        let mut records = Batch::new();
+        for (shard, entry) in &batch {
+            records.push_entry(*shard, 1, entry, sealer).map_err(|error| error.to_string())?;
+        }
+        // Shard 0 has no vote, shard 1 has many, shard 2 has one, whose segment goes long before the end.
+        for shard in [1, 2].into_iter().filter(|shard| if *shard == 1 { round % 4 == 0 } else { round == 3 }) {
+            let commit = belief.acked[usize::from(shard)];
+            let vote = Vote { term: round, vote: round % 3, commit };
+            belief.votes[usize::from(shard)].push(vote);
+            records.push_vote(shard, vote).map_err(|error| error.to_string())?;
+        }
+        log.append(&mut records).map_err(|error| error.to_string())?;
+        belief.voted = belief.votes.each_ref().map(Vec::len);
         for (shard, entry) in &batch {
             belief.acked[usize::from(*shard)] = entry.index;
         }
@@ -154,6 +169,10 @@ fn check(disk: &FaultyDisk, belief: &Belief, context: &str) -> Vec<u64> {
         let expected = belief.heads.get(&(shard, index)).copied().unwrap_or_default();
         assert_eq!(head, expected, "{context}: shard {shard} at {index} is not what was sent");
         last.push(index);
+        let votes = &belief.votes[place];
+        let found = recovered.votes[place].map(|vote| votes.iter().position(|sent| *sent == vote));
+        let count = found.map_or(0, |at| at.unwrap_or_else(|| panic!("{context}: a vote nobody sent")) + 1);
+        assert!(count >= belief.voted[place], "{context}: shard {shard} lost a vote: {:?}", recovered.votes);
     }
     // And it goes on.
     let mut after = belief.clone();
@@ -180,6 +199,8 @@ fn the_workload_spans_segments_snapshots_and_recycled_files() {
     assert!(!names.iter().any(|name| name.ends_with("/0000000000000001.seg")), "{names:?}");
     assert_eq!(snapshots(&disk).len(), 2);
     let (_, recovered) = open(&disk).expect("opened");
+    let last = belief.votes.each_ref().map(|votes| votes.last().copied());
+    assert!(recovered.votes == last && last[0].is_none() && last[2].is_some_and(|vote| vote.term == 3));
     assert!(recovered.cuts.is_empty(), "stale bytes of recycled files are not a torn tail: {:?}", recovered.cuts);
 }
 

@@ -18,8 +18,9 @@ use crate::archive::Reach;
 use crate::disk::DiskFile;
 use crate::file_seal::{FileSealer, SealHeader, TAG};
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, record_len, seal_record, u32_at};
-use crate::scan::seal_into;
+use crate::scan::{seal_into, vote};
 use crate::segment::{END_MARK, Last, Opening, Prepared};
+use crate::votes::Votes;
 use crate::{Batch, Class, Kind, SCHEMA, Sealer};
 
 /// Why a batch is not durable.
@@ -71,6 +72,7 @@ pub struct Log {
     prepared: VecDeque<Prepared>,
     kept: VecDeque<Kept>,
     last: Vec<Last>,
+    votes: Votes,
     /// Number of the first segment, while there is none.
     first_sequence: u64,
     segment_bytes: u32,
@@ -168,7 +170,7 @@ impl Log {
     /// How a batch is spread over new segments: the number of records and the size of each segment.
     fn parts(&self, batch: &Batch) -> Vec<(usize, u32)> {
         let tag = if self.sealer.seals_everything() { TAG } else { 0 };
-        let head = SEGMENT_HEADER + self.opening_len() + tag + END_MARK;
+        let head = SEGMENT_HEADER + self.opening_len(batch, tag) + END_MARK;
         let mut parts: Vec<(usize, u32)> = Vec::new();
         let mut used = usize::MAX;
         for number in 0..batch.len() {
@@ -185,9 +187,17 @@ impl Log {
         parts
     }
 
-    fn opening_len(&self) -> usize {
-        // previous_end u32, count u64, and two u64 a shard.
-        record_len(4 + 8 + 16 * self.last.len())
+    /// Bytes that a segment begins with before the first record of the batch, at most: the opening record and the votes,
+    /// those that the batch brings included.
+    fn opening_len(&self, batch: &Batch, tag: usize) -> usize {
+        let mut voted: Vec<bool> = (0..self.last.len() as u16).map(|shard| self.votes.has(shard)).collect();
+        for number in 0..batch.len() {
+            let header = RecordHeader::decode(&batch.bytes[batch.range(number)]);
+            voted[usize::from(header.shard)] |= header.known_kind() == Some(Kind::Vote);
+        }
+        let votes = voted.iter().filter(|voted| **voted).count();
+        // previous_end u32, count u64, and two u64 a shard; a vote is a u64.
+        record_len(4 + 8 + 16 * self.last.len()) + tag + votes * (record_len(size_of::<u64>()) + tag)
     }
 
     fn append_to_new(&mut self, batch: &mut Batch) -> Result<(), AppendError> {
@@ -207,6 +217,8 @@ impl Log {
                 wincode::serialize_into(bytes, &opening).map_err(|_| crate::EncodeError::TooLarge)
             });
             written.expect("an opening record is small");
+            // All of the segment before is durable, so no mark says more than the disk has.
+            self.votes.carry(sequence, &mut self.opening);
             self.active = Some(Active {
                 file: next.file,
                 generation: next.header.generation,
@@ -225,7 +237,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes some records of a batch behind the last ones, after an opening record if there is one, and syncs.
+    /// Writes some records of a batch behind the last ones, after what a segment opens with if it is new, and syncs.
     fn flush(
         &mut self,
         batch: &mut Batch,
@@ -238,16 +250,21 @@ impl Log {
         self.sealed.clear();
         let mut head: &[u8] = &[];
         if let Some(opening) = opening {
-            match &mut active.seal {
-                Some((sealer, _)) => {
-                    let record = &opening.bytes;
-                    offset += seal_into(&mut self.sealed, sealer, record, active.generation, offset, start);
+            for number in 0..opening.len() {
+                let range = opening.range(number);
+                let record = &mut opening.bytes[range];
+                match &mut active.seal {
+                    Some((sealer, _)) => {
+                        offset += seal_into(&mut self.sealed, sealer, record, active.generation, offset, start);
+                    }
+                    None => {
+                        seal_record(record, active.generation, offset, start);
+                        offset += record.len() as u32;
+                    }
                 }
-                None => {
-                    seal_record(&mut opening.bytes, active.generation, offset, start);
-                    offset += opening.bytes.len() as u32;
-                    head = &opening.bytes;
-                }
+            }
+            if active.seal.is_none() {
+                head = &opening.bytes;
             }
         }
         let bytes = batch.range(records.start).start..batch.range(records.end - 1).end;
@@ -256,8 +273,15 @@ impl Log {
             let len = range.len() as u32;
             let record = &mut batch.bytes[range];
             let header = RecordHeader::decode(record);
-            if header.known_kind().is_some_and(Kind::is_entry) {
-                self.last[usize::from(header.shard)] = Last { index: header.index, term: header.term };
+            match header.known_kind() {
+                Some(Kind::Entry | Kind::Skip) => {
+                    self.last[usize::from(header.shard)] = Last { index: header.index, term: header.term };
+                }
+                Some(Kind::Vote) => {
+                    let sequence = self.kept.back().map_or(self.first_sequence, |kept| kept.sequence);
+                    self.votes.set(header.shard, vote(&header, &record[RECORD_HEADER..]), sequence);
+                }
+                Some(Kind::Open) | None => {}
             }
             debug_assert_eq!(record_len(u32_at(record, 4) as usize), len as usize);
             match &mut active.seal {
@@ -306,7 +330,8 @@ impl Log {
     }
 
     /// Lets segments go whose records are all covered and that the archive has, if there is one: `covered` holds, for
-    /// each shard, the index that the older of the kept snapshots reaches; what was covered before stays so.
+    /// each shard, the index that the older of the kept snapshots reaches; what was covered before stays so. A segment with
+    /// the only record of a vote in force stays: one of an earlier program, or one whose successor began by a torn flush.
     pub fn truncate(&mut self, covered: &[u64]) -> Result<(), AppendError> {
         for (known, covered) in self.covered.iter_mut().zip(covered) {
             *known = (*known).max(*covered);
@@ -314,7 +339,7 @@ impl Log {
         let archived = self.reach.as_ref().map_or(u64::MAX, |reach| reach.archived());
         while let [oldest, next, ..] = self.kept.make_contiguous() {
             let is_covered = next.base.iter().zip(&self.covered).all(|(base, covered)| base.index <= *covered);
-            if !is_covered || oldest.sequence > archived {
+            if !is_covered || oldest.sequence > archived || self.votes.need(oldest.sequence) {
                 break;
             }
             let Some(oldest) = self.kept.pop_front() else { break };

@@ -58,14 +58,15 @@ impl Log {
         let Options { segment_bytes: bytes, random, .. } = options;
         let maker = SegmentMaker::new(Arc::clone(&disk), &log_dir, identity, bytes, random, sealer.clone());
         let log = Self::resume(&*disk, maker, &scan, sealer.clone(), lock)?;
-        let votes = scan.votes.iter().flatten().map(|vote| vote.term);
-        let term = scan.last.iter().map(|last| last.term).chain(votes).max().unwrap_or(0);
+        let votes = scan.votes.latest();
+        let voted = votes.iter().flatten().map(|vote| vote.term);
+        let term = scan.last.iter().map(|last| last.term).chain(voted).max().unwrap_or(0);
         let recovered = Recovered {
             history: meta.history,
             cluster: meta.cluster,
             last: scan.last,
             term,
-            votes: scan.votes,
+            votes,
             skips: scan.skips,
             cuts: scan.cuts,
             snapshot: newest,
@@ -147,6 +148,7 @@ impl Log {
             prepared,
             kept: kept.collect(),
             last: scan.last.clone(),
+            votes: scan.votes.clone(),
             segment_bytes,
             reserve: (segment_bytes as usize / 64).max(4096),
             maker: Maker::Inline(Box::new(maker)),
