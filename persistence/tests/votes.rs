@@ -35,8 +35,11 @@ fn truncate(log: &mut Log, recovered: &Recovered) {
     log.truncate(&covered).expect("truncated");
 }
 
-/// The records of each segment: what kind, shard, term and index.
-fn records(disk: &FaultyDisk) -> Vec<(String, Vec<(String, u64, u64, u64)>)> {
+/// Kind, shard, term and index of a record.
+type Found = (String, u64, u64, u64);
+
+/// The records of each segment.
+fn records(disk: &FaultyDisk) -> Vec<(String, Vec<Found>)> {
     let mut lines = Vec::new();
     inspect(disk, Path::new("/data"), &mut lines).expect("written");
     let mut files: Vec<(String, Vec<_>)> = Vec::new();
@@ -86,7 +89,7 @@ fn every_segment_begins_with_the_votes_in_force() {
             expected.extend(second.map(|term| vote(2, term)));
             assert_eq!(head, expected, "{name}");
             let votes = records.iter().filter(|(kind, shard, ..)| kind == "vote" && *shard == 2);
-            second = votes.map(|(_, _, term, _)| *term).last().or(second);
+            second = votes.map(|(_, _, term, _)| *term).next_back().or(second);
         }
         truncate(&mut log, &recovered);
         drop(log);
