@@ -11,6 +11,7 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use persistence::ScrubStatus;
 use persistence::archive::ALARM_AFTER;
 
 use crate::rest::{App, not_found};
@@ -53,6 +54,16 @@ async fn metrics_now(State(app): State<Arc<App>>) -> Response<Body> {
         metrics::counter!("rt_archive_bytes_total").absolute(bytes);
         metrics::counter!("rt_archive_failures_total").absolute(failures);
     }
+    if let Some(scrub) = app.node.scrub() {
+        let counts = scrub.counts();
+        metrics::counter!("rt_scrub_bytes_total").absolute(counts.bytes);
+        metrics::counter!("rt_scrub_passes_total").absolute(counts.passes);
+        metrics::gauge!("rt_scrub_finished_timestamp_seconds").set(counts.finished_ms as f64 / 1_000.0);
+        metrics::counter!("rt_scrub_corruptions_total").absolute(counts.corruptions);
+        metrics::counter!("rt_scrub_misreads_total").absolute(counts.misreads);
+        metrics::counter!("rt_scrub_failures_total").absolute(counts.failures);
+        metrics::gauge!("rt_scrub_damaged_files").set(scrub.damaged().len() as f64);
+    }
     if let Some((entries, since, failures)) = app.node.projection_lag() {
         metrics::gauge!("rt_projection_lag_entries").set(entries as f64);
         metrics::gauge!("rt_projection_lag_ms").set(since.as_millis() as f64);
@@ -88,9 +99,29 @@ async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
                 lag.since.as_secs()
             ));
         }
+        if let Some(scrub) = app.node.scrub() {
+            body.push_str(&scrubbed(scrub));
+        }
     }
     body.push_str(if good { "ready\n" } else { "not ready\n" });
     text(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+/// What the scrub says of log and snapshots. Damage that was put aside is told until the next start: the device it came
+/// from is still there.
+fn scrubbed(scrub: &ScrubStatus) -> String {
+    let counts = scrub.counts();
+    let finished = match jiff::Timestamp::from_millisecond(counts.finished_ms) {
+        Ok(at) if counts.passes > 0 => format!("last pass finished {at:.0}"),
+        _ => "no pass finished yet".to_owned(),
+    };
+    match scrub.last_trouble() {
+        None => format!("[+] scrub: {finished}\n"),
+        Some(text) => {
+            let damaged = scrub.damaged().len();
+            format!("[!] scrub: {finished}; {damaged} files damaged now; found since the start: {text}\n")
+        }
+    }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Body> {

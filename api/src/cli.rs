@@ -327,6 +327,13 @@ pub struct Options {
     /// with AWS_… variables. Segments are kept until they are there [default: none].
     #[arg(long, env = "RT_ARCHIVE", value_name = "LOCATION", global = true)]
     pub archive: Option<String>,
+    /// Seconds from one reading of log and snapshots to the next, by which damage is found while the node runs; 0 for
+    /// never [default: 604800, a week].
+    #[arg(long, env = "RT_SCRUB_PERIOD_S", value_name = "N", global = true)]
+    pub scrub_period_s: Option<String>,
+    /// Bytes that are read in a second for that at most [default: 8388608].
+    #[arg(long, env = "RT_SCRUB_BYTES_PER_S", value_name = "N", global = true)]
+    pub scrub_bytes_per_s: Option<String>,
     /// Where the log is projected into SQL for searches and reports: sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE (by TLS,
     /// or with ?socket=PATH), or none; bidding never waits for it [default: sqlite:DATA/projection.sqlite].
     #[arg(long, env = "RT_DATABASE", value_name = "URL", hide_env_values = true, global = true)]
@@ -372,6 +379,8 @@ impl Options {
             &self.segment_bytes,
             &self.snapshot_bytes,
             &self.archive,
+            &self.scrub_period_s,
+            &self.scrub_bytes_per_s,
             &self.database,
             &self.log,
         ]

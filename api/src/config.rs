@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use persistence::sql::Place;
 use persistence::{MasterKey, Seal};
 
 use crate::archive::Location;
+use crate::node::ScrubOptions;
 
 /// A setting: its TOML key; flag and variable have the same name in their own writing.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,11 @@ pub struct Setting {
     /// What is valid, in words.
     pub valid: &'static str,
 }
+
+/// A week: what rots is found while the other copies are still sound, and a disk is read some fifty times a year.
+const SCRUB_PERIOD_S: u64 = 7 * 24 * 3_600;
+/// 8 MiB: a twentieth of what a slow disk reads; 4.8 TB in a week.
+const SCRUB_BYTES_PER_S: u64 = 8 << 20;
 
 /// All settings, in the order of `--help`.
 pub const SETTINGS: &[Setting] = &[
@@ -46,6 +53,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
     Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
     Setting { key: "archive", default: "none", valid: Location::VALID },
+    Setting { key: "scrub_period_s", default: "604800", valid: "seconds, 1 to 31536000, or 0 for never" },
+    Setting { key: "scrub_bytes_per_s", default: "8388608", valid: "from 65536" },
     Setting {
         key: "database",
         default: "sqlite: and a file in the data directory",
@@ -119,6 +128,10 @@ pub struct Config {
     pub snapshot_bytes: u64,
     /// Where the log is archived, if it is.
     pub archive: Option<Location>,
+    /// Seconds from one reading of log and snapshots to the next; 0 for never.
+    pub scrub_period_s: u64,
+    /// Bytes that are read in a second for that at most.
+    pub scrub_bytes_per_s: u64,
     /// Where the log is projected into SQL, if it is.
     pub database: Option<Place>,
     /// Which lines are logged.
@@ -261,6 +274,12 @@ impl Config {
             snapshot_bytes: values
                 .read("snapshot_bytes", |text| in_range(text, 64 << 10, u64::MAX))?
                 .unwrap_or(256 << 20),
+            scrub_period_s: values
+                .read("scrub_period_s", |text| in_range(text, 0, 31_536_000))?
+                .unwrap_or(SCRUB_PERIOD_S),
+            scrub_bytes_per_s: values
+                .read("scrub_bytes_per_s", |text| in_range(text, 64 << 10, u64::MAX))?
+                .unwrap_or(SCRUB_BYTES_PER_S),
             log: values.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -270,6 +289,12 @@ impl Config {
         use sha2::{Digest, Sha256};
         let hash = Sha256::digest(&self.node);
         u16::from_be_bytes([hash[0], hash[1]])
+    }
+
+    /// How log and snapshots are read again, if they are.
+    pub fn scrub(&self) -> Option<ScrubOptions> {
+        let period = Duration::from_secs(self.scrub_period_s);
+        (!period.is_zero()).then_some(ScrubOptions { period, bytes_per_s: self.scrub_bytes_per_s })
     }
 
     /// Every setting with its value, a line each, as a file could hold them.
@@ -289,6 +314,8 @@ impl Config {
             ("shards", self.shards.to_string()),
             ("segment_bytes", self.segment_bytes.to_string()),
             ("snapshot_bytes", self.snapshot_bytes.to_string()),
+            ("scrub_period_s", self.scrub_period_s.to_string()),
+            ("scrub_bytes_per_s", self.scrub_bytes_per_s.to_string()),
             ("database", quoted(&self.database.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))),
             ("log", quoted(&self.log)),
         ];
@@ -376,6 +403,9 @@ mod tests {
             ("snapshot_bytes", "-1"),
             ("archive", "s3://"),
             ("archive", "./data/archive"),
+            ("scrub_period_s", "weekly"),
+            ("scrub_period_s", "31536001"),
+            ("scrub_bytes_per_s", "0"),
             ("log", "api=loud"),
         ] {
             let error = resolve(&[(key, value)]).expect_err(value);

@@ -144,6 +144,7 @@ async fn start_node(config: &Config, hub: Hub) -> anyhow::Result<Node> {
     let archive = config.archive.as_ref().map(|place| place.open().context("--archive")).transpose()?;
     let options = NodeOptions {
         archive,
+        scrub: config.scrub(),
         database: config.database.clone(),
         data: config.data.clone(),
         keys: config.keys.clone(),

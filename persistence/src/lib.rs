@@ -66,6 +66,8 @@ pub mod raft;
 pub mod recovery;
 mod replicator;
 mod scan;
+mod scrub;
+mod scrub_thread;
 mod sealer;
 #[cfg(test)]
 mod sealing_tests;
@@ -96,6 +98,8 @@ pub use log_reader::{LogNow, LogReader};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
 pub use replicator::{Lead, Message, NotLeader, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote};
 pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};
+pub use scrub::{Damage, ScrubCounts, ScrubStatus, Scrubber, Step};
+pub use scrub_thread::Scrub;
 pub use sealer::Sealer;
 pub use segment::Last;
 pub use snapshot::{Frame, Part, Section, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};

@@ -292,7 +292,7 @@ fn list(disk: &dyn Disk, dir: &Path, identity: Identity, settle: bool) -> Result
     Ok(files)
 }
 
-fn read_head(
+pub(crate) fn read_head(
     file: &dyn DiskFile,
     path: &Path,
     sequence: u64,
@@ -536,28 +536,31 @@ impl Prefixes {
     }
 }
 
-struct End {
-    offset: usize,
-    cut: Option<Cut>,
+pub(crate) struct End {
+    pub(crate) offset: usize,
+    pub(crate) cut: Option<Cut>,
 }
 
 /// One pass over the places of a segment.
-struct Walk<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    header: &'a SegmentHeader,
-    region: Region,
-    limit: usize,
-    last: Vec<Last>,
-    terms: Vec<Terms>,
+pub(crate) struct Walk<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) header: &'a SegmentHeader,
+    pub(crate) region: Region,
+    pub(crate) limit: usize,
+    pub(crate) last: Vec<Last>,
+    pub(crate) terms: Vec<Terms>,
     /// Entries that took the place of others.
-    overwrites: Vec<Overwrite>,
+    pub(crate) overwrites: Vec<Overwrite>,
     /// Opens its records, when they are sealed.
-    opener: Option<FileOpener>,
+    pub(crate) opener: Option<FileOpener>,
 }
 
 impl<'a> Walk<'a> {
-    fn run(&mut self, visit: &mut dyn FnMut(&Record<'_>) -> Result<(), OpenError>) -> Result<End, OpenError> {
+    pub(crate) fn run(
+        &mut self,
+        visit: &mut dyn FnMut(&Record<'_>) -> Result<(), OpenError>,
+    ) -> Result<End, OpenError> {
         let mut offset = SEGMENT_HEADER;
         loop {
             if self.region == Region::Sealed && offset == self.limit {
@@ -694,7 +697,13 @@ impl<'a> Walk<'a> {
         self.corruption(offset, fault.words(), expected, found)
     }
 
-    fn corruption(&self, offset: usize, what: &'static str, expected: String, found: String) -> OpenError {
+    pub(crate) fn corruption(
+        &self,
+        offset: usize,
+        what: &'static str,
+        expected: String,
+        found: String,
+    ) -> OpenError {
         let (file, offset) = (self.path.to_owned(), offset as u64);
         Corruption { file, offset, what, expected, found }.into()
     }

@@ -8,8 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tracing::warn;
 use wincode::{SchemaRead, SchemaWrite};
 
+use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
 use crate::file_seal::{FileId, FileSealer};
 use crate::format::{FORMAT_VERSION_SEALED, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
@@ -22,6 +24,8 @@ pub(crate) const END_MARK: usize = RECORD_HEADER;
 const FILL: usize = 256 << 10;
 /// How many old segments wait to be used again; more are removed.
 const FREE_MAX: usize = 2;
+/// Ends the name of a damaged segment that was put aside.
+const ASIDE: &str = ".bad";
 
 /// The last record of a shard up to some place of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
@@ -93,6 +97,8 @@ pub(crate) struct SegmentMaker {
     pub(crate) identity: Identity,
     pub(crate) segment_bytes: u32,
     pub(crate) random: Random,
+    /// What the scrub found damaged, and how far the log is durable.
+    pub(crate) reach: Arc<Reach>,
     sealer: Sealer,
     free: VecDeque<u64>,
 }
@@ -106,21 +112,45 @@ impl SegmentMaker {
         random: Random,
         sealer: Sealer,
     ) -> Self {
-        let free = VecDeque::new();
-        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, sealer, free }
+        let (free, reach) = (VecDeque::new(), Arc::default());
+        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, reach, sealer, free }
     }
 
-    /// Takes over a segment whose records are no longer needed. Oldest first, so that no hole appears.
-    pub(crate) fn retire(&mut self, sequence: u64) -> Result<(), MakeError> {
-        if self.free.len() < FREE_MAX {
-            // The log stops at the oldest segment it keeps, so the file may stay under its name until it is used.
-            self.free.push_back(sequence);
-            return Ok(());
+    /// Takes over segments whose records are no longer needed. Oldest first, so that no hole appears.
+    pub(crate) fn retire(&mut self, sequences: Vec<u64>) -> Result<(), MakeError> {
+        // The log stops at the oldest segment it keeps, so a file may stay under its name until it is used.
+        self.free.extend(sequences);
+        self.put_aside()?;
+        while self.free.len() > FREE_MAX {
+            let Some(oldest) = self.free.pop_front() else { break };
+            self.disk.remove(&self.dir.join(name(oldest))).map_err(kind)?;
+            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
         }
-        self.free.push_back(sequence);
-        let oldest = self.free.pop_front().expect("one was pushed");
-        self.disk.remove(&self.dir.join(name(oldest))).map_err(kind)?;
-        self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)
+        Ok(())
+    }
+
+    /// Takes segments that were found damaged out of the log, now that nothing needs them: each lies under a name aside
+    /// from now on, for who wants to look at it, and its place on the device is not written to again. Those before it are
+    /// removed, oldest first, so that no hole appears.
+    fn put_aside(&mut self) -> Result<(), MakeError> {
+        let damaged = self.reach.damaged();
+        while self.free.iter().any(|waiting| damaged.contains(waiting)) {
+            let Some(oldest) = self.free.pop_front() else { break };
+            let path = self.dir.join(name(oldest));
+            if damaged.contains(&oldest) {
+                let aside = self.dir.join(format!("{}{ASIDE}", name(oldest)));
+                warn!(
+                    "The damaged segment {} is no longer needed; it lies in {} now",
+                    path.display(),
+                    aside.display()
+                );
+                self.disk.rename(&path, &aside).map_err(kind)?;
+            } else {
+                self.disk.remove(&path).map_err(kind)?;
+            }
+            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+        }
+        Ok(())
     }
 
     /// Makes segment `sequence` with room for `size` bytes; replaces one that was made ready before.
@@ -172,6 +202,7 @@ impl SegmentMaker {
 
     /// Takes an old segment of the usual size out of the log and opens it under a name aside.
     fn recycle(&mut self, aside: &Path) -> Result<Option<Box<dyn DiskFile>>, MakeError> {
+        self.put_aside()?;
         while let Some(old) = self.free.pop_front() {
             let path = self.dir.join(name(old));
             self.disk.rename(&path, aside).map_err(kind)?;

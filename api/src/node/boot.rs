@@ -23,6 +23,7 @@ use super::door::{Door, Gates};
 use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
 use super::projector::Projector;
+use super::scrub::Scrubbing;
 use super::sequencer::{Submission, system_command};
 use super::snapshots::{self, RestoreError, Snapshotter};
 use super::stamp::Stamps;
@@ -116,6 +117,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let shipper = shipper.transpose().map_err(BootError::Archive)?;
     // Before the first segment can go.
     let reach = shipper.is_some().then(|| log.keep_for_archive());
+    let scrub = options.scrub.map(|scrub| (scrub, recovered.reader(), log.reach()));
     let log = {
         let shared = Arc::clone(&shared);
         LogThread::spawn_waking(log, move || shared.core.wake()).map_err(BootError::Thread)?
@@ -136,6 +138,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
             keys: Arc::clone(recovered.sealer.keys()),
         },
         tally: Arc::default(),
+        wanted: Arc::default(),
     };
     let archiver = shipper.zip(reach).map(|(shipper, reach)| Archiver {
         shipper,
@@ -144,7 +147,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         status: Arc::default(),
         clock: super::clock::wall_ms,
     });
-    let tally = Arc::clone(&snapshotter.tally);
+    let (tally, wanted) = (Arc::clone(&snapshotter.tally), Arc::clone(&snapshotter.wanted));
     let core = Core::new(CoreParts {
         machines,
         ring: submissions,
@@ -192,6 +195,9 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     if let Some(projector) = projector {
         threads.push(spawn_apart("projector", move || projector.run())?);
     }
+    let scrub = scrub.map(|(options, reader, reach)| Scrubbing::start(options, reader, reach, wanted));
+    let (scrub, thread) = scrub.transpose()?.unzip();
+    threads.extend(thread);
     let door = Door {
         gates: Arc::clone(&shared.gates),
         ring,
@@ -202,6 +208,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     let inner = Inner {
         projecting,
         archive: archive.transpose()?,
+        scrub,
         door,
         shared,
         keys: Arc::clone(recovered.sealer.keys()),
@@ -325,7 +332,10 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Join
 }
 
 /// A thread whose panic is told and harms nobody.
-fn spawn_apart(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
+pub(super) fn spawn_apart(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, BootError> {
     let guarded = move || {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             tracing::error!("The thread {name} panicked: it does nothing until the next start");

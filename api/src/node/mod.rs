@@ -11,6 +11,7 @@ mod door;
 mod erasure;
 mod machine;
 pub mod projector;
+mod scrub;
 mod sequencer;
 mod snapshots;
 mod stamp;
@@ -25,13 +26,14 @@ use crossbeam::channel::Sender;
 use engine::{Command, LogTime, Reply, TenderId};
 use persistence::archive::{Lag, Status, Store};
 use persistence::checkpoint::{Checkpoint, kid_of};
-use persistence::{Keys, MasterKey, Seal};
+use persistence::{Keys, MasterKey, ScrubStatus, Seal};
 
 pub use self::audit::{Audit, Copied, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{AUDIT, BootError, Poison, Recovery, first_commands, recover, recover_beside};
 pub use self::clock::{LeaderClock, MachineClocks, wall_ms};
 pub use self::door::{Door, Gates};
 pub use self::machine::{Machine, SYSTEM_SHARD};
+pub use self::scrub::ScrubOptions;
 pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
     Copies, Tally, VerifyError, copy as copy_for_snapshot, verify, write as write_snapshot,
@@ -40,6 +42,7 @@ pub use self::stamp::{Stamp, Stamps};
 pub use self::view::{Behind, View, ViewShard, Views, tender_shard};
 
 use self::core::Shared;
+use self::scrub::Scrubbing;
 use crate::feed::Hub;
 
 /// Commands that may wait in the ring; one more is answered `busy`.
@@ -64,6 +67,8 @@ pub struct NodeOptions {
     pub node: u16,
     /// Where the log is archived, if it is.
     pub archive: Option<Arc<dyn Store>>,
+    /// How log and snapshots are read again while the node runs, if they are.
+    pub scrub: Option<ScrubOptions>,
     /// Where the log is projected into SQL, if it is.
     pub database: Option<persistence::sql::Place>,
     /// What is sealed of what is written.
@@ -87,6 +92,7 @@ impl NodeOptions {
             node: 1,
             seal: Seal::Secrets,
             archive: None,
+            scrub: None,
             database: None,
             master: None,
             verifier: None,
@@ -127,6 +133,7 @@ struct Inner {
     stop_snapshots: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     archive: Option<Archive>,
+    scrub: Option<Scrubbing>,
     projecting: Option<projector::Projecting>,
 }
 
@@ -310,6 +317,9 @@ impl Node {
         self.drain();
         // The snapshot thread holds on to the log thread, which the core waits for.
         self.inner.stop_snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(scrub) = &self.inner.scrub {
+            scrub.stop();
+        }
         if let Some(projecting) = &self.inner.projecting {
             projecting.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -337,6 +347,11 @@ impl Node {
         let archive = self.inner.archive.as_ref()?;
         let entries = self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).sum();
         Some((archive.status.lag(entries), archive.status.counts()))
+    }
+
+    /// What the scrub has found; none when there is none.
+    pub fn scrub(&self) -> Option<&ScrubStatus> {
+        self.inner.scrub.as_ref().map(|scrub| &*scrub.status)
     }
 
     /// How many answered entries the projection does not hold yet, for how long some have been missing, and how often

@@ -10,6 +10,7 @@ mod machine;
 mod points;
 #[path = "../process/mod.rs"]
 mod process;
+mod scrub;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -219,6 +219,12 @@ impl Served {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// What `/readyz?verbose` says.
+    pub fn ready_lines(&self) -> String {
+        let told = request(self.admin, "GET", "/readyz?verbose", "", "", "");
+        told.and_then(|told| told.body.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// The status of one GET.
     pub fn status(&self, path: &str, token: &str) -> Option<u16> {
         request(self.listen, "GET", path, token, "", "").map(|told| told.status)

@@ -85,8 +85,8 @@ pub struct Log {
     opening: Batch,
     /// How far each shard's kept snapshots reach.
     covered: Vec<u64>,
-    /// Where an archive reads how far the log is durable and says what it has, if there is one.
-    reach: Option<Arc<Reach>>,
+    /// Where others read how far the log is durable, the archive says what it has, and the scrub what is damaged.
+    reach: Arc<Reach>,
     sealer: Sealer,
     /// Sealed records on their way to the disk.
     sealed: Vec<u8>,
@@ -318,14 +318,18 @@ impl Log {
     /// From now on a segment goes only when the archive has it as well. The archive reads from what is returned how
     /// far the log is durable.
     pub fn keep_for_archive(&mut self) -> Arc<Reach> {
-        let reach = Arc::clone(self.reach.get_or_insert_default());
-        self.tell_reach();
-        reach
+        self.reach.keep();
+        self.reach()
+    }
+
+    /// Where it stands how far the log is durable.
+    pub fn reach(&self) -> Arc<Reach> {
+        Arc::clone(&self.reach)
     }
 
     fn tell_reach(&self) {
-        if let (Some(reach), Some(active), Some(kept)) = (&self.reach, &self.active, self.kept.back()) {
-            reach.set_durable(kept.sequence, active.offset);
+        if let (Some(active), Some(kept)) = (&self.active, self.kept.back()) {
+            self.reach.set_durable(kept.sequence, active.offset);
         }
     }
 
@@ -336,21 +340,18 @@ impl Log {
         for (known, covered) in self.covered.iter_mut().zip(covered) {
             *known = (*known).max(*covered);
         }
-        let archived = self.reach.as_ref().map_or(u64::MAX, |reach| reach.archived());
+        let (may_go, mut gone) = (self.reach.may_go(), Vec::new());
         while let [oldest, next, ..] = self.kept.make_contiguous() {
             let is_covered = next.base.iter().zip(&self.covered).all(|(base, covered)| base.index <= *covered);
-            if !is_covered || oldest.sequence > archived || self.votes.need(oldest.sequence) {
+            if !is_covered || oldest.sequence > may_go || self.votes.need(oldest.sequence) {
                 break;
             }
-            let Some(oldest) = self.kept.pop_front() else { break };
-            match &mut self.maker {
-                Maker::Inline(maker) => maker.retire(oldest.sequence).map_err(make_error)?,
-                Maker::Helper { requests, .. } => {
-                    requests.send(Request::Retire(oldest.sequence)).map_err(|_| helper_gone())?;
-                }
-            }
+            gone.extend(self.kept.pop_front().map(|oldest| oldest.sequence));
         }
-        Ok(())
+        match &mut self.maker {
+            Maker::Inline(maker) => maker.retire(gone).map_err(make_error),
+            Maker::Helper { requests, .. } => requests.send(Request::Retire(gone)).map_err(|_| helper_gone()),
+        }
     }
 
     /// Tries again to make the next segment ready after there was no space.

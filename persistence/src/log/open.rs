@@ -141,7 +141,7 @@ impl Log {
             sequence: file.header.sequence,
             base: file.opening.as_ref().map(|opening| opening.base.clone()).unwrap_or_default(),
         });
-        let (segment_bytes, log_dir) = (maker.segment_bytes, maker.dir.clone());
+        let (segment_bytes, log_dir, reach) = (maker.segment_bytes, maker.dir.clone(), Arc::clone(&maker.reach));
         let mut log = Self {
             active,
             first_sequence: 1,
@@ -157,7 +157,7 @@ impl Log {
             failed: false,
             opening: Batch::new(),
             covered: vec![0; scan.last.len()],
-            reach: None,
+            reach,
             sealer,
             sealed: Vec::new(),
             _lock: lock,
@@ -167,6 +167,7 @@ impl Log {
             Err(AppendError::Failed(error)) => return Err(OpenError::Disk { path: log_dir, error }),
         }
         log.judge_space();
+        log.tell_reach();
         Ok(log)
     }
 }

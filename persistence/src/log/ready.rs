@@ -11,7 +11,7 @@ use crate::segment::{MakeError, Prepared, SegmentMaker};
 /// What the helper is asked.
 pub(super) enum Request {
     Make { sequence: u64, size: u32 },
-    Retire(u64),
+    Retire(Vec<u64>),
 }
 
 /// Who makes segments ready.
@@ -141,15 +141,13 @@ impl Log {
         };
         Some(move || {
             for request in asked {
-                let result = match request {
-                    Request::Make { sequence, size } => Some(maker.make(sequence, size)),
-                    Request::Retire(sequence) => match maker.retire(sequence) {
-                        Ok(()) => None,
-                        Err(MakeError::NoSpace(error) | MakeError::Fatal(error)) => {
-                            Some(Err(MakeError::Fatal(error)))
-                        }
-                    },
+                let outcome = match request {
+                    Request::Make { sequence, size } => Ok(Some(maker.make(sequence, size))),
+                    Request::Retire(sequences) => maker.retire(sequences).map(|()| None),
                 };
+                let result = outcome.unwrap_or_else(|error| match error {
+                    MakeError::NoSpace(error) | MakeError::Fatal(error) => Some(Err(MakeError::Fatal(error))),
+                });
                 if let Some(result) = result
                     && done.send(result).is_err()
                 {
