@@ -34,11 +34,15 @@ pub enum Mutant {
     PreviousEndWrong,
     /// A failed write or sync is told as a lack of room, and the log goes on.
     FailureForgotten,
+    /// A scrub is told what the cache holds, and not what the device does.
+    ScrubReadsTheCache,
+    /// A scrub leaves out the newest of the segments behind which another was begun.
+    ScrubEndsEarly,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::SyncSkipped,
         Self::FailedSyncRetried,
         Self::BadChecksumAccepted,
@@ -53,6 +57,8 @@ impl Mutant {
         Self::ClockBehindTheLog,
         Self::PreviousEndWrong,
         Self::FailureForgotten,
+        Self::ScrubReadsTheCache,
+        Self::ScrubEndsEarly,
     ];
 }
 

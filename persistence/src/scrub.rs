@@ -357,7 +357,8 @@ impl Scrubber {
         let active = u64::from(self.reach.durable().sequence);
         let found = self.segments(active)?;
         let numbers = self.snapshots.numbers().map_err(OpenError::disk(self.snapshots.dir()))?;
-        let closed = found.iter().filter(|sequence| **sequence < active).map(|sequence| Item::Closed(*sequence));
+        let last = if mutant!(ScrubEndsEarly) { active.saturating_sub(1) } else { active };
+        let closed = found.iter().filter(|sequence| **sequence < last).map(|sequence| Item::Closed(*sequence));
         let head = found.last().filter(|last| **last == active).map(|last| Item::Head(*last));
         let snapshots = numbers.iter().rev().map(|number| Item::Snapshot(*number));
         self.items = Some(closed.chain(head).chain(snapshots).collect());
@@ -488,7 +489,9 @@ struct PacedFile {
 impl Drop for PacedFile {
     fn drop(&mut self) {
         // Only memory is at stake.
-        self.inner.forget_cache().ok();
+        if !mutant!(ScrubReadsTheCache) {
+            self.inner.forget_cache().ok();
+        }
     }
 }
 
@@ -503,7 +506,9 @@ impl Disk for Paced {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let inner = self.inner.open(path)?;
-        inner.forget_cache()?;
+        if !mutant!(ScrubReadsTheCache) {
+            inner.forget_cache()?;
+        }
         let (pause, status) = (Arc::clone(&self.pause), Arc::clone(&self.status));
         Ok(Box::new(PacedFile { inner, pause, status }))
     }

@@ -10,107 +10,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use persistence::{Disk, DiskFile};
+mod file;
+mod hazards;
+mod inode;
 
+pub use self::hazards::{Broken, Crash, Hazards};
+pub use self::inode::SECTOR;
+use self::inode::{Inode, range};
 use crate::chance::{Random, stream};
-
-/// The unit a device writes whole or not at all.
-pub const SECTOR: usize = 512;
-
-/// What may go wrong from now on. Zero is never; otherwise one in so many operations.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Hazards {
-    /// The power goes (or the process is killed) at an operation; ten times as often while writes are pending.
-    pub crash: u64,
-    /// A sync fails once, and what it should have made durable is lost.
-    pub sync_error: u64,
-    /// A write or a creation fails once.
-    pub write_error: u64,
-    /// A sync says it is done, and the device kept what it had before.
-    pub lie: u64,
-    /// One sector of a sync never reaches its place.
-    pub lost: u64,
-    /// One sector of a sync lands in another place.
-    pub misdirect: u64,
-    /// A file read back from the device shows one sector as it was before the last write.
-    pub stale: u64,
-    /// Bytes that all files may take together.
-    pub capacity: Option<u64>,
-    /// The device has failed, and stays so until it is replaced.
-    pub broken: Option<Broken>,
-}
-
-/// What a device that failed for ever still does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// Reads work, nothing can be written: what worn flash memory does.
-    Writes,
-    /// Every operation fails.
-    All,
-}
-
-impl Broken {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Writes, Self::All];
-}
-
-/// How the power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// All that is pending is lost.
-    Lost,
-    /// All that is pending has reached the device.
-    Kept,
-    /// Only the process ends; the cache is as it was.
-    Process,
-    /// Each sector has one of its pending versions or none: any order of writes between two syncs.
-    Reordered,
-    /// The first part of the pending sectors of each file.
-    Torn,
-}
-
-impl Crash {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Lost, Self::Kept, Self::Process, Self::Reordered, Self::Torn];
-
-    /// Its name in figures.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Lost => "crash: unsynced data lost",
-            Self::Kept => "crash: unsynced data kept",
-            Self::Process => "crash: process killed",
-            Self::Reordered => "crash: writes reordered",
-            Self::Torn => "crash: write torn",
-        }
-    }
-}
-
-#[derive(Default)]
-struct Inode {
-    /// What a process sees.
-    cache: Vec<u8>,
-    /// What processes wrote, even where the cache holds something else: then a lie was read back before it was written to.
-    meant: Vec<u8>,
-    /// What was promised to be durable.
-    image: Vec<u8>,
-    /// What the device holds instead, by sector.
-    overlay: BTreeMap<usize, Vec<u8>>,
-    /// What a sector held before its last sync.
-    before: BTreeMap<usize, Vec<u8>>,
-    /// Versions of sectors written since the last sync.
-    pending: BTreeMap<usize, Vec<Version>>,
-    /// Whether the cache holds a sector as it was before.
-    stale: bool,
-}
 
 /// Sectors, each by its file and its number there.
 pub type Places = BTreeSet<(u64, usize)>;
-
-/// A sector as it was written: what the cache held of it, and what was meant where that is something else.
-struct Version {
-    bytes: Vec<u8>,
-    meant: Option<Vec<u8>>,
-}
 
 #[derive(Clone)]
 enum Change {
@@ -155,10 +65,6 @@ pub struct SimDisk {
 
 /// The class of every operation that a device refuses which has failed for ever.
 const DEVICE_FAILED: &str = "operation refused by a device that failed for ever";
-
-fn range(sector: usize, len: usize) -> std::ops::Range<usize> {
-    (sector * SECTOR).min(len)..((sector + 1) * SECTOR).min(len)
-}
 
 fn gone() -> io::Error {
     io::Error::other("the power is gone")
@@ -435,84 +341,45 @@ impl SimDisk {
         }
     }
 
+    /// Where in a file the device holds something else than was promised, by byte.
+    pub fn wrong(&self, path: &Path) -> BTreeSet<usize> {
+        let state = self.state();
+        let Some(inode) = state.names.get(path).and_then(|id| state.inodes.get(id)) else {
+            return BTreeSet::new();
+        };
+        let differing = inode.overlay.iter().flat_map(|(sector, bytes)| {
+            let place = range(*sector, inode.image.len());
+            let pairs = inode.image[place.clone()].iter().zip(bytes).zip(place);
+            pairs.filter(|((promised, held), _)| promised != held).map(|(_, at)| at)
+        });
+        differing.collect()
+    }
+
+    /// Whether what is read of a file now may be something else than was promised.
+    pub fn reads_wrong(&self, path: &Path) -> bool {
+        let state = self.state();
+        let inode = state.names.get(path).and_then(|id| state.inodes.get(id));
+        inode.is_some_and(|inode| inode.stale || inode.cache != inode.image)
+    }
+
+    /// What was promised of a file.
+    pub fn promised(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        Some(state.inodes.get(state.names.get(path)?)?.image.clone())
+    }
+
+    /// Somebody takes a file away, for good.
+    pub fn take_away(&self, path: &Path) {
+        let mut state = self.state();
+        state.durable_names.remove(path);
+        if let Some(id) = state.names.remove(path) {
+            state.inodes.remove(&id);
+        }
+    }
+
     /// All files, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
-    }
-}
-
-impl Inode {
-    /// What the device holds of a sector.
-    fn device(&self, sector: usize) -> Vec<u8> {
-        match self.overlay.get(&sector) {
-            Some(bytes) => bytes.clone(),
-            None => self.image[range(sector, self.image.len())].to_vec(),
-        }
-    }
-
-    /// Forgets the cache.
-    fn reload(&mut self) {
-        self.stale = false;
-        self.cache.clone_from(&self.image);
-        self.meant.clone_from(&self.image);
-        for (sector, bytes) in &self.overlay {
-            let place = range(*sector, self.cache.len());
-            let len = place.len().min(bytes.len());
-            self.cache[place.start..place.start + len].copy_from_slice(&bytes[..len]);
-        }
-    }
-
-    /// Keeps of what is pending what a crash leaves. True when a length was lost.
-    fn lose(&mut self, crash: Crash, random: &mut Random) -> bool {
-        let pending = std::mem::take(&mut self.pending);
-        let length = self.cache.len();
-        let grows = length > self.image.len();
-        let length_kept = match crash {
-            Crash::Lost => false,
-            Crash::Kept | Crash::Process => true,
-            Crash::Reordered | Crash::Torn => random.one_in(2),
-        };
-        if grows && length_kept {
-            self.image.resize(length, 0);
-        }
-        let kept = match crash {
-            Crash::Lost => 0,
-            Crash::Torn => random.between(0, pending.len() as i64) as usize,
-            _ => pending.len(),
-        };
-        for (sector, versions) in pending.into_iter().take(kept) {
-            let version = match crash {
-                Crash::Reordered => random.between(0, versions.len() as i64) as usize,
-                _ => versions.len(),
-            };
-            let Some(version) = version.checked_sub(1).map(|version| &versions[version]) else { continue };
-            let Version { bytes, meant } = version;
-            let place = range(sector, self.image.len());
-            let len = place.len().min(bytes.len());
-            let promised = meant.as_ref().unwrap_or(bytes);
-            self.image[place.start..place.start + len].copy_from_slice(&promised[..len]);
-            self.overlay.remove(&sector);
-            if meant.is_some() {
-                self.overlay.insert(sector, bytes[..len].to_vec());
-            }
-        }
-        grows && !length_kept
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        for content in [&mut self.cache, &mut self.meant] {
-            if content.len() < end {
-                content.resize(end, 0);
-            }
-            content[offset..end].copy_from_slice(bytes);
-        }
-        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
-            let place = range(sector, self.cache.len());
-            let (bytes, meant) = (&self.cache[place.clone()], &self.meant[place]);
-            let meant = (bytes != meant).then(|| meant.to_vec());
-            self.pending.entry(sector).or_default().push(Version { bytes: bytes.to_vec(), meant });
-        }
     }
 }
 
@@ -532,6 +399,11 @@ impl Change {
 impl State {
     fn count(&mut self, class: &'static str) {
         *self.injected.entry(class).or_default() += 1;
+    }
+
+    /// A file that somebody has open.
+    fn inode(&mut self, id: u64) -> &mut Inode {
+        self.inodes.get_mut(&id).expect("an open file exists")
     }
 
     fn happens(&mut self, one_in: u64, class: &'static str) -> bool {
@@ -613,7 +485,7 @@ impl State {
     fn sync(&mut self, id: u64) -> io::Result<()> {
         if self.hazards.broken.is_some() && !self.down {
             // As for one sync that fails: what was pending counts as clean from now on, and is not on the device.
-            inode(self, id).pending.clear();
+            self.inode(id).pending.clear();
         }
         if self.operate()? {
             return Err(gone());
@@ -680,197 +552,5 @@ impl State {
             self.damaged.insert((id, sector));
             self.hurt_by_sync = true;
         }
-    }
-}
-
-impl Disk for SimDisk {
-    fn create_dir(&self, _path: &Path) -> io::Result<()> {
-        // Folders are part of the paths of their files.
-        self.state().alive()
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.state();
-        state.alive()?;
-        let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(SimFile { disk: self.clone(), inode, boots: state.boots }))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.state();
-        let crashes = state.operate()?;
-        let one_in = state.hazards.write_error;
-        if state.happens(one_in, "creation failed") {
-            return Err(failed());
-        }
-        if state.hazards.capacity.is_some_and(|capacity| capacity <= state.used()) {
-            state.count("no space for a file");
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let inode = state.next;
-        state.next += 1;
-        state.inodes.insert(inode, Inode::default());
-        state.change(&[Change::Set(path.to_owned(), inode)]);
-        if crashes {
-            return Err(gone());
-        }
-        let boots = state.boots;
-        drop(state);
-        Ok(Box::new(SimFile { disk: self.clone(), inode, boots }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.alive()?;
-        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        let crashes = state.operate()?;
-        state.change(&[Change::Set(to.to_owned(), inode), Change::Remove(from.to_owned())]);
-        if crashes { Err(gone()) } else { Ok(()) }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.alive()?;
-        if !state.names.contains_key(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let crashes = state.operate()?;
-        state.change(&[Change::Remove(path.to_owned())]);
-        if crashes { Err(gone()) } else { Ok(()) }
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let mut state = self.state();
-        state.alive()?;
-        let inside = state.names.keys().filter(|file| file.parent() == Some(path));
-        Ok(inside.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        if state.operate()? {
-            return Err(gone());
-        }
-        let one_in = state.hazards.sync_error;
-        if state.happens(one_in, "sync of a folder failed") {
-            return Err(failed());
-        }
-        let state = &mut *state;
-        for change in state.changes.remove(path).unwrap_or_default() {
-            change.apply(&mut state.durable_names);
-        }
-        // A name that was made and removed again may still come back with the power.
-        let changing = state.changes.values().flatten().filter_map(|change| match change {
-            Change::Set(_, id) => Some(*id),
-            Change::Remove(_) => None,
-        });
-        let named: BTreeSet<u64> =
-            state.durable_names.values().chain(state.names.values()).copied().chain(changing).collect();
-        state.inodes.retain(|id, _| named.contains(id));
-        Ok(())
-    }
-
-    fn lock(&self, _dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let mut state = self.state();
-        state.alive()?;
-        if state.locked {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        state.locked = true;
-        Ok(Box::new(SimLock { disk: self.clone(), boots: state.boots }))
-    }
-}
-
-struct SimLock {
-    disk: SimDisk,
-    boots: u64,
-}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let mut state = self.disk.state();
-        if state.boots == self.boots {
-            state.locked = false;
-        }
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    inode: u64,
-    boots: u64,
-}
-
-impl SimFile {
-    fn with<T>(&self, act: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
-        let mut state = self.disk.state();
-        state.alive()?;
-        if state.boots != self.boots || !state.inodes.contains_key(&self.inode) {
-            return Err(gone());
-        }
-        act(&mut state, self.inode)
-    }
-}
-
-fn inode(state: &mut State, id: u64) -> &mut Inode {
-    state.inodes.get_mut(&id).expect("an open file exists")
-}
-
-impl DiskFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
-        self.with(|state, id| Ok(inode(state, id).cache.len() as u64))
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.with(|state, id| {
-            let cache = &inode(state, id).cache;
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let end = start.saturating_add(bytes.len());
-            bytes.copy_from_slice(cache.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        })
-    }
-
-    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
-        self.with(|state, id| {
-            let mut bytes = parts.concat();
-            let crashes = state.operate()?;
-            state.writes += 1;
-            if state.happens(state.hazards.write_error, "write failed") {
-                return Err(failed());
-            }
-            let offset = usize::try_from(offset).map_err(io::Error::other)?;
-            let grows = (offset + bytes.len()).saturating_sub(inode(state, id).cache.len()) as u64;
-            if state.hazards.capacity.is_some_and(|all| all.saturating_sub(state.used()) < grows) {
-                state.count("no space for a write");
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            if crashes {
-                // Not more than the kernel had taken of it when the power went.
-                let taken = state.random.between(0, bytes.len() as i64) as usize;
-                bytes.truncate(taken);
-            }
-            inode(state, id).write(offset, &bytes);
-            let sectors = offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR);
-            state.written.extend(sectors.map(|sector| (id, sector)));
-            if crashes { Err(gone()) } else { Ok(()) }
-        })
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.with(State::sync)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.with(State::sync)
-    }
-
-    fn forget_cache(&self) -> io::Result<()> {
-        self.with(|state, id| {
-            if inode(state, id).pending.is_empty() {
-                state.reload(id);
-            }
-            Ok(())
-        })
     }
 }

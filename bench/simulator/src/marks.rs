@@ -70,11 +70,23 @@ pub enum Mark {
     Restored,
     /// A folder was restored to a point before the end.
     RestoredToPoint,
+    /// A scrub of a running node looked at everything, and all of it was sound.
+    ScrubbedSound,
+    /// A scrub found a damaged segment behind which another was begun.
+    ScrubFoundSegment,
+    /// A scrub found a damaged snapshot.
+    ScrubFoundSnapshot,
+    /// A scrub came to a file that had gone meanwhile.
+    ScrubbedFileGone,
+    /// A process ended in the middle of a scrub.
+    ScrubInterrupted,
+    /// A damaged segment was put aside, because nothing needed it any more.
+    DamagePutAside,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -108,6 +120,12 @@ impl Mark {
         Self::DamageNotArchived,
         Self::Restored,
         Self::RestoredToPoint,
+        Self::ScrubbedSound,
+        Self::ScrubFoundSegment,
+        Self::ScrubFoundSnapshot,
+        Self::ScrubbedFileGone,
+        Self::ScrubInterrupted,
+        Self::DamagePutAside,
     ];
 }
 

@@ -21,7 +21,10 @@ use crossbeam::channel::{Receiver, bounded};
 use engine::{Command, LogTime};
 use persistence::archive::{ArchiveError, Reach, Shipper, Store};
 use persistence::checkpoint::AuditSigner;
-use persistence::{AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, SkipMark, Snapshots, Solo};
+use persistence::{
+    AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, ScrubStatus, Scrubber, SkipMark, Snapshots,
+    Solo, Step,
+};
 
 use crate::archive::SimStore;
 use crate::chance::{Random, entropy};
@@ -316,6 +319,9 @@ pub struct Node {
     /// Entries on their way to the view.
     to_view: VecDeque<Committed>,
     archiving: Option<Archiving>,
+    scrubber: Scrubber,
+    /// What the scrub has found.
+    pub scrubbed: Arc<ScrubStatus>,
 }
 
 /// What ships the log to an archive.
@@ -424,6 +430,8 @@ impl Node {
             tender_shards: TENDER_SHARDS,
             random: entropy,
         };
+        let scrubbed = Arc::<ScrubStatus>::default();
+        let scrubber = Scrubber::new(&recovered.reader(), log.reach(), Arc::clone(&scrubbed), |_| Ok(()));
         let io = Io {
             at,
             clocks,
@@ -460,7 +468,20 @@ impl Node {
         }
         let views = Views::new(shards);
         let (snapshots, to_view) = (recovered.snapshots, VecDeque::new());
-        Ok((Self { sequencer, io, views, snapshots, audit, followers, followed, to_view, archiving }, found))
+        let node = Self {
+            sequencer,
+            io,
+            views,
+            snapshots,
+            audit,
+            followers,
+            followed,
+            to_view,
+            archiving,
+            scrubber,
+            scrubbed,
+        };
+        Ok((node, found))
     }
 
     /// Its surroundings.
@@ -644,6 +665,21 @@ impl Node {
             }
             trouble
         })
+    }
+
+    /// The scrub's thread looks at one file.
+    pub fn scrub(&mut self) -> Result<Step, Ended> {
+        self.guarded(|node| node.scrubber.step())
+    }
+
+    /// Whether a pass of the scrub is under way.
+    pub fn is_scrubbing(&self) -> bool {
+        self.scrubber.is_under_way()
+    }
+
+    /// The segment that is written to.
+    pub fn active_segment(&self) -> u64 {
+        u64::from(self.io.borrow().log.reach().durable().sequence)
     }
 
     /// When the core has something to do by itself: a deadline, or the end of a pause after a refusal. In true time.

@@ -22,6 +22,7 @@ mod faults;
 mod heal;
 mod process;
 mod refusals;
+mod scrub;
 mod traffic;
 
 /// Bytes of log after which a snapshot is taken.
@@ -74,6 +75,10 @@ enum What {
     Evict,
     /// What is durable is shipped to the archive.
     Ship { process: u64 },
+    /// The scrub looks at a file.
+    Scrub { process: u64 },
+    /// Bytes of a segment change that nobody writes to any more, and nothing else happens.
+    Rot,
     /// The archive can't be reached, or can again.
     GoAway { away: bool },
     /// A client sends far more than can be decided.
@@ -124,6 +129,8 @@ pub struct World {
     /// Whether the device has failed, and the last durable entry of each shard when it did.
     dead: bool,
     promised_when_dead: Option<Vec<u64>>,
+    /// What the pass of the scrub that is under way must find.
+    to_find: scrub::ToFind,
     clients: Clients,
     judge: Judge,
 }
@@ -185,6 +192,7 @@ impl World {
             archive_behind: false,
             dead: false,
             promised_when_dead: None,
+            to_find: scrub::ToFind::default(),
             clients: Clients::new(plan.seed),
             judge: Judge::new(),
             chance: stream(plan.seed, "more"),
@@ -213,6 +221,7 @@ impl World {
         }
         if !plan.recoverable {
             world.some_time(40, What::Damage);
+            world.some_time(15, What::Rot);
         }
         world
     }
@@ -344,6 +353,12 @@ impl World {
                     self.ship();
                 }
             }
+            What::Scrub { process } => {
+                if process == self.judge.process() && self.is_up() {
+                    self.scrub();
+                }
+            }
+            What::Rot => self.rot(),
             What::GoAway { away } => self.go_away(away),
             What::Burst => self.burst(),
             What::Recall => {
@@ -561,6 +576,9 @@ impl World {
         if self.store.is_some() {
             self.after(SECOND, What::Ship { process });
         }
+        self.to_find = scrub::ToFind::default();
+        let wait = self.pace.between(200, 4_000) * MS;
+        self.after(wait, What::Scrub { process });
         self.turn_at = self.at;
         self.after(0, What::Turn { process });
     }

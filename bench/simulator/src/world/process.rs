@@ -66,6 +66,9 @@ impl World {
         self.disk.down();
         if let Some(node) = &self.nodes[0] {
             self.flushes.append(&mut node.io().flushes);
+            if node.is_scrubbing() {
+                self.judge.marks.hit(Mark::ScrubInterrupted);
+            }
         }
         self.nodes[0] = None;
         self.down();
