@@ -53,7 +53,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Meta, Key
     let cluster = options.cluster.unwrap_or_else(random);
     let meta = Meta {
         cluster,
-        history: HistoryId(random()),
+        // All nodes of a new cluster begin one history, without having spoken.
+        history: HistoryId(if options.replicated { cluster } else { random() }),
         key_check: key_check(&keys, cluster),
         shards: options.shards,
     };

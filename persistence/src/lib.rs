@@ -96,7 +96,9 @@ pub use leaf::{
 pub use log::{AppendError, Log, Options, Recovered};
 pub use log_reader::{LogNow, LogReader};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
-pub use replicator::{Lead, Message, NotLeader, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote};
+pub use replicator::{
+    Change, Lead, Message, NotProposed, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote,
+};
 pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};
 pub use scrub::{Damage, ScrubCounts, ScrubStatus, Scrubber, Step};
 pub use scrub_thread::Scrub;

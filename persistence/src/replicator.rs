@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use engine::{Command, Entry};
 
+use crate::raft::GroupStatus;
 use crate::{Batch, EncodeError, Sealer};
 
 /// One entry with the place it has in the log of all shards.
@@ -45,6 +46,19 @@ pub enum Lead {
     Nobody,
 }
 
+/// Another lead of a shard, or another term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The shard.
+    pub shard: u16,
+    /// Who leads it.
+    pub lead: Lead,
+    /// The term it is in.
+    pub term: u64,
+    /// For [`Lead::Me`]: the leader before, alive, gave the lead to this node when it held all of the log.
+    pub planned: bool,
+}
+
 /// What is to be done after a step. Kept and filled again, so that nothing is allocated in steady state.
 ///
 /// To be taken in this order: `to_send` and what is to be persisted at once; then `lost`, `committed`, `changes`. So
@@ -65,8 +79,8 @@ pub struct Ready {
     /// Committed entries, in log order within a shard, to be applied; those without commands as well. One that is not
     /// of this node's proposals, or was told as lost, is waited for by nobody.
     pub committed: Vec<Placed>,
-    /// Who leads a shard from now on, and in which term.
-    pub changes: Vec<(u16, Lead, u64)>,
+    /// Who leads a shard from now on.
+    pub changes: Vec<Change>,
 }
 
 impl Ready {
@@ -107,12 +121,13 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
-/// Nothing was proposed, because this node does not lead the shard, or not yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node does not lead the shard")]
-pub struct NotLeader {
-    /// Who does, as far as this node knows.
-    pub leader: Option<u16>,
+/// Nothing was proposed: this node does not lead the shard, or not yet, or is giving the lead away, or too much waits
+/// for its commit already. The commands come back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing was proposed: this node does not lead the shard, or can't take more now")]
+pub struct NotProposed {
+    /// What was not proposed.
+    pub commands: Vec<Command>,
 }
 
 /// Why a request to replication is not done.
@@ -148,11 +163,13 @@ pub enum Refusal {
 /// Replication of the logs of all shards, as the core sees it.
 pub trait Replicator {
     /// Proposes commands as the next entry of a shard; returns the entry's index. Nothing is proposed on an error.
-    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotLeader>;
+    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotProposed>;
     /// Takes a message from a peer. After an error it is as if the message was lost.
     fn step(&mut self, message: Message) -> Result<(), ReplicationError>;
     /// A tick of the election clock passed.
     fn tick(&mut self);
+    /// The link to a node broke: what was sent to it lately may be lost.
+    fn unreachable(&mut self, node: u16);
     /// Appends to `ready` what is to be done. What is to be persisted has a number unless there is nothing.
     fn poll(&mut self, ready: &mut Ready);
     /// All that was handed out up to `number` is durable.
@@ -172,6 +189,8 @@ pub trait Replicator {
     fn term(&self, shard: u16) -> u64;
     /// Who leads a shard, as the last of [`Ready::changes`] said.
     fn lead(&self, shard: u16) -> Lead;
+    /// How a shard's group is doing; none where the layout has one node.
+    fn status(&self, shard: u16) -> Option<GroupStatus>;
 }
 
 /// The layout of one node: an entry is committed when the own flush has ended.
@@ -206,7 +225,7 @@ impl Solo {
 }
 
 impl Replicator for Solo {
-    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotLeader> {
+    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotProposed> {
         let last = &mut self.last[usize::from(shard)];
         *last += 1;
         let entry = Arc::new(Entry { index: *last, commands });
@@ -219,6 +238,8 @@ impl Replicator for Solo {
     }
 
     fn tick(&mut self) {}
+
+    fn unreachable(&mut self, _node: u16) {}
 
     fn poll(&mut self, ready: &mut Ready) {
         if !self.proposed.is_empty() {
@@ -233,7 +254,8 @@ impl Replicator for Solo {
         if !self.told {
             self.told = true;
             let shards = 0..self.last.len() as u16;
-            ready.changes.extend(shards.map(|shard| (shard, Lead::Me, self.term)));
+            let change = |shard| Change { shard, lead: Lead::Me, term: self.term, planned: false };
+            ready.changes.extend(shards.map(change));
         }
     }
 
@@ -283,6 +305,10 @@ impl Replicator for Solo {
     fn lead(&self, _shard: u16) -> Lead {
         Lead::Me
     }
+
+    fn status(&self, _shard: u16) -> Option<GroupStatus> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -302,7 +328,8 @@ mod tests {
         solo.poll(&mut ready);
         assert_eq!((ready.number, indices(&ready.to_persist)), (1, vec![(0, 5), (1, 1)]));
         assert!(ready.committed.is_empty() && ready.to_persist[0].term == 7);
-        assert_eq!(ready.changes, [(0, Lead::Me, 7), (1, Lead::Me, 7)]);
+        let change = |shard| Change { shard, lead: Lead::Me, term: 7, planned: false };
+        assert_eq!(ready.changes, [change(0), change(1)]);
         assert_eq!(solo.propose(1, Vec::new()), Ok(2));
         ready.clear();
         solo.poll(&mut ready);

@@ -748,6 +748,8 @@ pub struct Entries {
     sealer: Sealer,
     files: std::vec::IntoIter<SegmentFile>,
     after: Vec<u64>,
+    /// The last entry of each shard that is wanted, where not all are.
+    until: Option<Vec<u64>>,
     overwrites: Vec<Overwrite>,
     now: Option<Reading>,
 }
@@ -774,7 +776,12 @@ impl Entries {
             base.iter().zip(&after).all(|(last, after)| last.index <= *after)
         });
         let files = files[covered.count()..].to_vec();
-        Self { disk, sealer, files: files.into_iter(), after, overwrites, now: None }
+        Self { disk, sealer, files: files.into_iter(), after, until: None, overwrites, now: None }
+    }
+
+    /// Those up to entry `until[shard]` of every shard.
+    pub(crate) fn until(self, until: Vec<u64>) -> Self {
+        Self { until: Some(until), ..self }
     }
 
     fn next_entry(&mut self) -> Result<Option<RecoveredEntry>, OpenError> {
@@ -801,6 +808,9 @@ impl Entries {
             *offset = at + record_len(record.payload.len());
             let RecordHeader { shard, term, index, schema, .. } = record.header;
             if !record.kind.is_entry() || index <= self.after[usize::from(shard)] {
+                continue;
+            }
+            if self.until.as_ref().is_some_and(|until| index > until[usize::from(shard)]) {
                 continue;
             }
             let place = (file.header.sequence, at);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use common::bid;
 use persistence::raft::{Raft, RaftMember, RaftOptions, ShardLog};
-use persistence::{Last, Lead, Message, Placed, Ready, Refusal, ReplicationError, Replicator, Vote};
+use persistence::{Change, Last, Lead, Message, Placed, Ready, Refusal, ReplicationError, Replicator, Vote};
 
 const SHARDS: u16 = 2;
 
@@ -126,6 +126,8 @@ struct Cluster {
     history: Vec<BTreeMap<u64, (u64, u64)>>,
     /// Leader of each shard and term.
     leaders: BTreeMap<(u16, u64), u16>,
+    /// Of these, terms that began because the leader before gave the lead away.
+    planned: BTreeSet<(u16, u64)>,
     /// Commands whose sender was answered, and those whose sender was told that the outcome is not known.
     acked: BTreeSet<(u16, u64)>,
     unknown: BTreeSet<(u16, u64)>,
@@ -177,6 +179,7 @@ impl Cluster {
             number: 0,
             history: vec![BTreeMap::new(); usize::from(SHARDS)],
             leaders: BTreeMap::new(),
+            planned: BTreeSet::new(),
             acked: BTreeSet::new(),
             unknown: BTreeSet::new(),
         };
@@ -200,10 +203,20 @@ impl Cluster {
 
     fn start(&mut self, node: u16) {
         let mut options = self.options[usize::from(node) - 1].clone();
-        let member = self.member(node);
+        // A caller may apply by itself what the log says is committed, and be handed out the rest.
+        let by_itself = self.dice.one_in(2);
+        let member = &mut self.members[usize::from(node) - 1];
         options.disk = member.device.id;
-        let logs = member.device.logs.clone();
+        let mut logs = member.device.logs.clone();
         member.applied = logs.iter().map(|log| log.start).collect();
+        for (shard, log) in logs.iter_mut().enumerate().filter(|_| by_itself) {
+            log.applied = log.committed();
+            for placed in log.entries.iter().take_while(|placed| placed.entry.index <= log.applied) {
+                let (index, what) = (placed.entry.index, (placed.term, command_of(placed)));
+                assert_eq!(self.history[shard].get(&index), Some(&what), "what the mark covers was committed");
+                member.applied[shard] = Last { index, term: placed.term };
+            }
+        }
         // What was told and not durable may be forgotten; nobody acted on it.
         member.terms = logs.iter().map(|log| log.vote.map_or(0, |vote| vote.term)).collect();
         member.waiting = vec![VecDeque::new(); usize::from(SHARDS)];
@@ -280,7 +293,7 @@ impl Cluster {
             }
             raft.applied(placed.shard, index);
         }
-        for (shard, lead, term) in changes {
+        for Change { shard, lead, term, planned } in changes {
             let place = usize::from(shard);
             assert!(term >= member.terms[place], "terms never go back");
             member.terms[place] = term;
@@ -288,6 +301,9 @@ impl Cluster {
             if lead == Lead::Me {
                 let first = *self.leaders.entry((shard, term)).or_insert(node);
                 assert_eq!(first, node, "one leader a term");
+                if planned {
+                    self.planned.insert((shard, term));
+                }
                 // What earlier terms committed is applied here before anything is proposed.
                 let reached = self.history[place].iter().rev().find(|(_, (known, _))| *known < term);
                 assert!(
@@ -366,7 +382,7 @@ impl Cluster {
         for node in self.nodes() {
             for shard in 0..SHARDS {
                 let Some(raft) = &self.members[usize::from(node) - 1].raft else { continue };
-                let Some((_, reaches)) = raft.status(shard).wanted else { continue };
+                let Some((_, reaches)) = raft.group(shard).wanted else { continue };
                 self.crash(node);
                 let log = &mut self.member(node).device.logs[usize::from(shard)];
                 let place = reaches.index.checked_sub(log.start.index + 1).map(|place| place as usize);
@@ -407,7 +423,7 @@ impl Cluster {
         let states: Vec<_> = self
             .nodes()
             .filter_map(|node| self.members[usize::from(node) - 1].raft.as_ref())
-            .map(|raft| (raft.status(0), raft.status(1)))
+            .map(|raft| (raft.group(0), raft.group(1)))
             .collect();
         panic!("not in {steps} steps: {what}; {states:#?}");
     }
@@ -515,7 +531,7 @@ fn story(seed: u64, count: u16) {
                         let log = &mut member.device.logs[shard];
                         let covered =
                             (applied.index.saturating_sub(log.start.index) as usize).min(log.entries.len());
-                        if covered > 0 && raft.status(shard as u16).committed >= applied.index {
+                        if covered > 0 && raft.group(shard as u16).committed >= applied.index {
                             log.entries.drain(..covered);
                             log.start = applied;
                         }
@@ -649,10 +665,10 @@ fn a_wiped_disk_neither_votes_nor_stands_until_it_holds_what_is_committed() {
         let terms = cluster.leaders.clone();
         cluster.run(2_000);
         assert_eq!(cluster.leaders, terms, "nobody leads on the vote of a disk that lost what it promised");
-        assert!(!cluster.raft(3).status(0).joined);
+        assert!(!cluster.raft(3).group(0).joined);
         cluster.heal();
         cluster.converge();
-        cluster.until("it counts again", 2_000, |cluster| cluster.raft(3).status(0).joined);
+        cluster.until("it counts again", 2_000, |cluster| cluster.raft(3).group(0).joined);
         cluster.check();
         // And does count.
         cluster.isolate(1);
@@ -666,7 +682,7 @@ fn a_wiped_disk_neither_votes_nor_stands_until_it_holds_what_is_committed() {
 fn with_durability_both_a_commit_waits_for_the_other_site_and_falls_back() {
     let mut cluster = Cluster::new(11, 3, true, true);
     cluster.until("1 leads", 2_000, |cluster| cluster.leader(0) == Some(1));
-    assert!(cluster.raft(1).status(0).both);
+    assert!(cluster.raft(1).group(0).both);
     cluster.isolate(2);
     let before = cluster.acked.len();
     assert!(cluster.propose(1, 0));
@@ -674,11 +690,11 @@ fn with_durability_both_a_commit_waits_for_the_other_site_and_falls_back() {
     assert_eq!(cluster.acked.len(), before, "a majority is not enough");
     cluster.run(120);
     assert_eq!(cluster.acked.len(), before + 1, "after the time-out it is");
-    assert!(!cluster.raft(1).status(0).both);
+    assert!(!cluster.raft(1).group(0).both);
     cluster.heal();
     cluster.converge();
     cluster.until("it waits for both again", 2_000, |cluster| {
-        cluster.leader(0).is_some_and(|leader| cluster.raft(leader).status(0).both)
+        cluster.leader(0).is_some_and(|leader| cluster.raft(leader).group(0).both)
     });
 }
 
@@ -690,7 +706,14 @@ fn the_lead_goes_where_it_is_preferred_and_where_it_is_sent() {
     });
     cluster.member(1).raft.as_mut().expect("it runs").transfer(0, 3).expect("it leads");
     cluster.until("3 leads", 200, |cluster| cluster.raft(3).lead(0) == Lead::Me);
+    let term = cluster.raft(3).term(0);
+    assert!(cluster.planned.contains(&(0, term)), "the new leader knows that it was given the lead");
     cluster.until("1 gets it back", 2_000, |cluster| cluster.leader(0) == Some(1));
+    cluster.crash(1);
+    cluster.until("somebody leads", 2_000, |cluster| cluster.leader(0).is_some());
+    let leader = cluster.leader(0).expect("looked at");
+    let term = cluster.raft(leader).term(0);
+    assert!(!cluster.planned.contains(&(0, term)), "nobody gave it away");
 }
 
 #[test]

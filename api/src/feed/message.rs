@@ -210,6 +210,14 @@ impl Failure {
                     "Your organisation's secrets can't be sealed now; it was not taken.",
                 )
             },
+            SubmitError::NotLeader | SubmitError::NoQuorum => Self {
+                after_ms: Some(1_000),
+                ..Self::new(
+                    "no_quorum",
+                    Retry::Later,
+                    "No majority of the nodes can be reached; it was not taken.",
+                )
+            },
             SubmitError::OutcomeUnknown => {
                 Self::new("outcome_unknown", Retry::Same, "Send the same cid again, or ask bid.query.")
             }

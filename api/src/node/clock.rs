@@ -41,6 +41,16 @@ impl Slew {
         self.time_ns + elapsed + (i128::from(elapsed) * i128::from(self.ppm) / 1_000_000) as i64
     }
 
+    /// Begins a term: from here on the clock says no less than `last`, the last stamp in the log, and with `wall_ns` no
+    /// less than that. It goes forwards alone.
+    pub fn anchor(&mut self, mono_ns: i64, wall_ns: Option<i64>, last: LogTime) {
+        let least = last.0.saturating_mul(NS_PER_MS).max(wall_ns.unwrap_or(i64::MIN));
+        let time_ns = self.time_ns(mono_ns).max(least);
+        // What the wall clock would say had it not jumped: a jump is still told by the next adjustment.
+        let wall_ns = self.wall_ns + (mono_ns - self.mono_ns);
+        *self = Self { mono_ns, time_ns, ppm: self.ppm, wall_ns };
+    }
+
     /// Begins a new piece of the line towards the wall clock. Answers by how many nanoseconds the wall clock jumped
     /// since the last piece began, if it did.
     pub fn adjust(&mut self, mono_ns: i64, wall_ns: i64) -> Option<i64> {
@@ -119,6 +129,14 @@ impl LeaderClock {
         slew.adjust(mono_ns, self.machine.wall_ns()).map(|jump_ns| jump_ns / NS_PER_MS)
     }
 
+    /// This node begins to lead a shard whose last stamp is `last`: the clock says no less from now on. With `wall`,
+    /// when it stamps nothing else, it goes up to the wall clock as well.
+    pub fn anchor(&self, last: LogTime, wall: bool) {
+        let mut slew = self.slew.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mono_ns = self.mono_ns();
+        slew.anchor(mono_ns, wall.then(|| self.machine.wall_ns()), last);
+    }
+
     fn mono_ns(&self) -> i64 {
         self.machine.mono_ns()
     }
@@ -146,6 +164,18 @@ mod tests {
     fn starts_at_the_later_of_wall_clock_and_log() {
         assert_eq!(Slew::new(0, 5 * SECOND, LogTime(3_000)).time_ns(0), 5 * SECOND);
         assert_eq!(Slew::new(0, 5 * SECOND, LogTime(9_000)).time_ns(0), 9 * SECOND);
+    }
+
+    #[test]
+    fn a_term_begins_at_the_later_of_clock_wall_clock_and_log() {
+        let mut clock = Slew::new(0, 5 * SECOND, LogTime(0));
+        clock.anchor(SECOND, Some(4 * SECOND), LogTime(3_000));
+        assert_eq!(clock.time_ns(SECOND), 6 * SECOND, "it never goes back");
+        clock.anchor(2 * SECOND, None, LogTime(9_000));
+        assert_eq!(clock.time_ns(2 * SECOND), 9 * SECOND);
+        clock.anchor(3 * SECOND, Some(20 * SECOND), LogTime(9_000));
+        assert_eq!(clock.time_ns(3 * SECOND), 20 * SECOND);
+        assert_eq!(clock.adjust(4 * SECOND, 21 * SECOND), Some(12 * SECOND), "the jump is told all the same");
     }
 
     #[test]

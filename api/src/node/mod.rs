@@ -34,7 +34,7 @@ pub use self::clock::{LeaderClock, MachineClocks, wall_ms};
 pub use self::door::{Door, Gates};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::scrub::ScrubOptions;
-pub use self::sequencer::{AnswerFn, Committed, Received, Sequencer, Submission, Surroundings};
+pub use self::sequencer::{AnswerFn, Committed, Elsewhere, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
     Copies, Tally, VerifyError, copy as copy_for_snapshot, verify, write as write_snapshot,
 };
@@ -115,6 +115,12 @@ pub enum SubmitError {
     /// What the sender's organisation keeps secret can't be sealed now. Certainly not taken.
     #[error("the organisation's key can't be made or read now")]
     Unsealable,
+    /// Another node leads the shard. Certainly not taken.
+    #[error("another node leads the shard")]
+    NotLeader,
+    /// Nobody leads the shard now. Certainly not taken.
+    #[error("no majority of the nodes can be reached")]
+    NoQuorum,
     /// It may have been taken: send it again under the same key, or ask.
     #[error("the outcome is unknown")]
     OutcomeUnknown,

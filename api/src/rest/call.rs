@@ -275,6 +275,9 @@ fn not_decided(error: SubmitError) -> Problem {
         SubmitError::ReadOnly => Code::ReadOnly.problem("The log has no room; the request was not taken."),
         SubmitError::Unsealable => Code::ReadOnly
             .problem("What your organisation keeps secret can't be sealed now; the request was not taken."),
+        SubmitError::NotLeader | SubmitError::NoQuorum => {
+            Code::NoQuorum.problem("No majority of the nodes can be reached; the request was not taken.")
+        }
         SubmitError::OutcomeUnknown => {
             Code::OutcomeUnknown.problem("The request may be taken; send it again with the same Idempotency-Key.")
         }

@@ -73,6 +73,8 @@ codes! {
     Draining = 503, "draining", "This node is about to stop";
     /// The log can't be written.
     ReadOnly = 503, "read_only", "Nothing can be written now";
+    /// Nobody leads the shard.
+    NoQuorum = 503, "no_quorum", "No majority of the nodes can be reached";
     /// Whether the command was taken is not known.
     OutcomeUnknown = 503, "outcome_unknown", "The outcome is not known";
     /// The view did not catch up in time.

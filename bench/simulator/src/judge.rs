@@ -282,7 +282,14 @@ impl Judge {
                 self.trace(word, request as u64);
             }
             Err(SubmitError::OutcomeUnknown) => self.trace("unknown", request as u64),
-            Err(SubmitError::Busy | SubmitError::Draining | SubmitError::ReadOnly | SubmitError::Unsealable) => {
+            Err(
+                SubmitError::Busy
+                | SubmitError::Draining
+                | SubmitError::ReadOnly
+                | SubmitError::Unsealable
+                | SubmitError::NotLeader
+                | SubmitError::NoQuorum,
+            ) => {
                 assert_ne!(record.fate, Fate::Logged, "D6: request {request} was refused and is in the log");
                 record.fate = Fate::NotTaken;
                 self.trace("not taken", request as u64);

@@ -55,7 +55,7 @@ impl Log {
         let (newest, scan) = (newest?, scan?);
         check_snapshots(&scan, newest.as_ref(), &log_dir)?;
 
-        let Options { segment_bytes: bytes, random, .. } = options;
+        let Options { segment_bytes: bytes, random, replicated, .. } = options;
         let maker = SegmentMaker::new(Arc::clone(&disk), &log_dir, identity, bytes, random, sealer.clone());
         let log = Self::resume(&*disk, maker, &scan, sealer.clone(), lock)?;
         let votes = scan.votes.latest();
@@ -76,6 +76,7 @@ impl Log {
             files: scan.used,
             overwrites: scan.overwrites,
             terms: scan.terms,
+            replicated,
         };
         info!(
             log.records = scan.records,

@@ -20,6 +20,9 @@ pub struct Options {
     pub shards: u16,
     /// The cluster the folder must belong to; none: a new folder gets a new one, an old one keeps its own.
     pub cluster: Option<u128>,
+    /// The node is one of several: a new folder's history is the cluster's own, and [`crate::Recovered::entries`] ends
+    /// where the log is known to be committed.
+    pub replicated: bool,
     /// What is sealed; what is there stays as it is, and readable.
     pub seal: Seal,
     /// Number of the node; part of the keys of what it seals.
@@ -39,6 +42,7 @@ impl Options {
             segment_bytes: SEGMENT_BYTES,
             shards: 9,
             cluster: None,
+            replicated: false,
             seal: Seal::Secrets,
             node: 0,
             master: None,

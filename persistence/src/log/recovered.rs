@@ -39,6 +39,7 @@ pub struct Recovered {
     pub(super) files: Vec<SegmentFile>,
     pub(super) overwrites: Vec<Overwrite>,
     pub(super) terms: Vec<Terms>,
+    pub(super) replicated: bool,
 }
 
 impl Recovered {
@@ -54,15 +55,26 @@ impl Recovered {
         }
     }
 
-    /// The entries after the snapshot, in log order. To be read before anything is truncated.
+    /// The entries after the snapshot, in log order; of a node among several only those that are known to be committed.
+    /// To be read before anything is truncated.
     pub fn entries(&self) -> Entries {
+        let entries = self.entries_of_all_fates();
+        if !self.replicated {
+            return entries;
+        }
+        let mark = |vote: &Option<Vote>| vote.map_or(0, |vote| vote.commit);
+        entries.until(self.votes.iter().map(mark).collect())
+    }
+
+    fn entries_of_all_fates(&self) -> Entries {
         let start = || vec![0; self.last.len()];
         let after = self.snapshot.as_ref().map_or_else(start, SnapshotReader::indices);
         let (disk, sealer) = (Arc::clone(&self.disk), self.sealer.clone());
         Entries::new(disk, sealer, &self.files, after, self.overwrites.clone())
     }
 
-    /// What replication by Raft goes on from, by shard. All entries after the snapshot are read into memory.
+    /// What replication by Raft goes on from, by shard. All entries after the snapshot are read into memory. Of a node
+    /// among several, the caller has applied what [`Recovered::entries`] gave.
     ///
     /// # Errors
     /// [`OpenError`] when a segment can't be read, or the log does not know the term at the snapshot's end.
@@ -72,11 +84,21 @@ impl Recovered {
         for (shard, terms) in self.terms.iter().enumerate() {
             let index = start(shard);
             let term = terms.at(index).unwrap_or_default();
-            logs.push(ShardLog { vote: self.votes[shard], start: Last { index, term }, entries: Vec::new() });
+            logs.push(ShardLog {
+                vote: self.votes[shard],
+                start: Last { index, term },
+                entries: Vec::new(),
+                applied: 0,
+            });
         }
-        for entry in self.entries() {
+        for entry in self.entries_of_all_fates() {
             let RecoveredEntry { shard, term, entry, .. } = entry?;
             logs[usize::from(shard)].entries.push(Placed { shard, term, entry: Arc::new(entry) });
+        }
+        if self.replicated {
+            for log in &mut logs {
+                log.applied = log.committed();
+            }
         }
         Ok(logs)
     }

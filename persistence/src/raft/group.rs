@@ -14,7 +14,7 @@ use tracing::warn;
 use super::store::Store;
 use super::wire::{self, About, Arrived};
 use super::{RaftOptions, ShardLog, node_of, raft_id};
-use crate::{Last, Lead, NotLeader, Placed, Ready, ReplicationError, Vote};
+use crate::{Change, Last, Lead, NotProposed, Placed, Ready, ReplicationError, Vote};
 
 /// Stands in the place of a vote while the disk's votes do not count.
 pub(super) const NOT_JOINED: u64 = u64::MAX;
@@ -55,6 +55,8 @@ pub(super) struct Group {
     /// The last entry handed out as committed.
     handed: Last,
     told: (Lead, u64),
+    /// The term in which the leader told this node to stand in its place.
+    given: Option<u64>,
     /// Whether this disk's votes count.
     joined: bool,
     /// The others whose disks count and that were heard since the start, while this one's does not.
@@ -96,6 +98,8 @@ impl Group {
         (hard.term, hard.vote, hard.commit) = (term, vote, commit);
         let mut members = ConfState::default();
         members.voters.clone_from(&ids);
+        let applied = log.applied.max(log.start.index);
+        assert!(applied <= commit, "more of shard {shard} was applied than is committed");
         let mut store = Store::new(members, hard, log.start);
         for placed in log.entries {
             let data = if alone || placed.entry.commands.is_empty() {
@@ -115,7 +119,7 @@ impl Group {
             heartbeat_tick: options.beat_ticks,
             min_election_tick: options.own_election_ticks,
             max_election_tick: options.own_election_ticks + 1,
-            applied: log.start.index,
+            applied,
             max_size_per_msg: 1 << 20,
             max_inflight_msgs: 256,
             check_quorum: true,
@@ -128,6 +132,7 @@ impl Group {
             },
             ..Config::default()
         };
+        let handed = store.get(applied).map_or(log.start, |(term, _)| Last { index: applied, term });
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut node = RawNode::new(&config, store, &logger).expect("the options were checked");
         if options.both {
@@ -152,8 +157,9 @@ impl Group {
             saved,
             outbox: Vec::new(),
             mine: VecDeque::new(),
-            handed: log.start,
+            handed,
             told: (Lead::Nobody, 0),
+            given: None,
             joined,
             heard: BTreeSet::new(),
             tip: None,
@@ -215,23 +221,24 @@ impl Group {
         self.node.raft.state == StateRole::Leader && self.told == (Lead::Me, self.node.raft.term)
     }
 
-    pub(super) fn propose(&mut self, commands: Vec<Command>) -> Result<u64, NotLeader> {
-        let other = |lead| match lead {
-            Lead::Other(node) => Some(node),
-            Lead::Me | Lead::Nobody => None,
-        };
+    pub(super) fn propose(&mut self, commands: Vec<Command>) -> Result<u64, NotProposed> {
         if !self.leads() {
-            return Err(NotLeader { leader: other(self.told.0) });
+            return Err(NotProposed { commands });
         }
         let index = self.last_index() + 1;
         let data = if self.alone { Vec::new() } else { wire::write_commands(&commands) };
         if self.node.propose(Vec::new(), data).is_err() {
-            // The lead is being given to somebody.
-            return Err(NotLeader { leader: self.node.raft.lead_transferee.map(node_of) });
+            // The lead is being given to somebody, or too much waits for its commit.
+            return Err(NotProposed { commands });
         }
         self.fresh.insert((index, self.term()), Arc::new(Entry { index, commands }));
         self.mine.push_back(index);
         Ok(index)
+    }
+
+    /// The link to a member broke.
+    pub(super) fn unreachable(&mut self, id: u64) {
+        self.node.report_unreachable(id);
     }
 
     /// A member has another disk than before: what a leader knew of the old one is gone with it.
@@ -300,6 +307,9 @@ impl Group {
             }
             MessageType::MsgHeartbeatResponse => self.offer_again(from),
             _ => {}
+        }
+        if kind == MessageType::MsgTimeoutNow && message.term == self.term() {
+            self.given = Some(message.term);
         }
         let (term, tip) = (message.term, about.tip);
         for (term, entry) in entries {
@@ -513,7 +523,8 @@ impl Group {
         };
         if self.told != (lead, raft.term) {
             self.told = (lead, raft.term);
-            ready.changes.push((self.shard, lead, raft.term));
+            let planned = lead == Lead::Me && self.given.is_some_and(|term| term + 1 == raft.term);
+            ready.changes.push(Change { shard: self.shard, lead, term: raft.term, planned });
         }
     }
 

@@ -13,7 +13,7 @@ use engine::Command;
 use tracing::debug;
 
 use self::group::Group;
-use crate::{Last, Lead, Message, NotLeader, Placed, Ready, Refusal, ReplicationError, Replicator, Vote};
+use crate::{Last, Lead, Message, NotProposed, Placed, Ready, Refusal, ReplicationError, Replicator, Vote};
 
 /// A member of the cluster, as replication sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,16 @@ pub struct ShardLog {
     pub start: Last,
     /// The entries behind it, without holes; what was overwritten is not among them.
     pub entries: Vec<Placed>,
+    /// Up to which index the caller has applied the entries itself; never beyond [`ShardLog::committed`]. 0: none.
+    pub applied: u64,
+}
+
+impl ShardLog {
+    /// Up to which index the log is known to be committed, by its own mark or the snapshot.
+    pub fn committed(&self) -> u64 {
+        let last = self.entries.last().map_or(self.start.index, |placed| placed.entry.index);
+        self.vote.map_or(0, |vote| vote.commit).max(self.start.index).min(last)
+    }
 }
 
 /// How a group is doing.
@@ -105,11 +115,12 @@ pub struct Raft {
 impl Raft {
     /// Goes on after what the log held, by shard.
     ///
-    /// What `start` of a shard does not cover is handed out as committed again when it is known to be committed, so
-    /// the caller applies nothing of `entries` by itself.
+    /// Of `entries` the caller has applied those up to [`ShardLog::applied`]; all others are handed out when they are
+    /// known to be committed.
     ///
     /// # Panics
-    /// On options that contradict each other: no member with this node's number, or times out of order.
+    /// On options that contradict each other: no member with this node's number, or times out of order. On a log of
+    /// which more was applied than is committed.
     pub fn new(options: RaftOptions, shards: Vec<ShardLog>) -> Self {
         assert!(options.members.iter().any(|member| member.node == options.node), "this node is a member");
         assert!(options.members.iter().all(|member| member.site > 0), "sites count from 1");
@@ -125,7 +136,7 @@ impl Raft {
     }
 
     /// How a shard's group is doing.
-    pub fn status(&self, shard: u16) -> GroupStatus {
+    pub fn group(&self, shard: u16) -> GroupStatus {
         let group = &self.groups[usize::from(shard)];
         GroupStatus {
             term: group.term(),
@@ -154,7 +165,7 @@ impl Raft {
 }
 
 impl Replicator for Raft {
-    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotLeader> {
+    fn propose(&mut self, shard: u16, commands: Vec<Command>) -> Result<u64, NotProposed> {
         self.groups[usize::from(shard)].propose(commands)
     }
 
@@ -183,6 +194,12 @@ impl Replicator for Raft {
     fn tick(&mut self) {
         for group in &mut self.groups {
             group.tick(self.options.fall_back_ticks);
+        }
+    }
+
+    fn unreachable(&mut self, node: u16) {
+        for group in &mut self.groups {
+            group.unreachable(raft_id(node));
         }
     }
 
@@ -243,5 +260,9 @@ impl Replicator for Raft {
 
     fn lead(&self, shard: u16) -> Lead {
         self.groups[usize::from(shard)].lead()
+    }
+
+    fn status(&self, shard: u16) -> Option<GroupStatus> {
+        Some(self.group(shard))
     }
 }
