@@ -20,6 +20,7 @@ use crate::disk::Disk;
 use crate::leaf::{Chains, ChainsPart, Fed, Head, salted_digest};
 use crate::merkle::{Frontier, Hash, node_count};
 use crate::sealer::Place;
+use crate::tree_heads::{TreeHead, TreeHeads};
 use crate::{HistoryId, Sealer};
 
 /// Every so many records of a chain one is pointed at from all that follow, so that searching is quick.
@@ -75,6 +76,8 @@ pub struct AuditShard {
     system_count: u64,
     tails: BTreeMap<TenderId, Tail>,
     files: AuditFiles,
+    /// Who is told of the tree.
+    heads: Option<Arc<TreeHeads>>,
 }
 
 /// Which shard's audit is opened, and where its files are.
@@ -86,12 +89,20 @@ pub struct AuditPlace {
     pub(crate) history: HistoryId,
     /// It may miss what came before.
     pub(crate) is_partial: bool,
+    /// Who is told of the trees.
+    heads: Option<Arc<TreeHeads>>,
 }
 
 impl AuditPlace {
     /// The audits of the data folder `data`, whose secret parts `sealer` seals.
     pub fn new(disk: Arc<dyn Disk>, data: &Path, sealer: Sealer, history: HistoryId) -> Self {
-        Self { disk, dir: data.join("audit"), sealer, history, is_partial: false }
+        Self { disk, dir: data.join("audit"), sealer, history, is_partial: false, heads: None }
+    }
+
+    /// The same; the log whose `heads` these are is told of the trees, for the segments it begins.
+    #[must_use]
+    pub fn telling(self, heads: Arc<TreeHeads>) -> Self {
+        Self { heads: Some(heads), ..self }
     }
 
     /// The same in another folder, beside the one that counts; what is opened there may miss what came before.
@@ -131,6 +142,7 @@ impl AuditShard {
             system_count: 0,
             tails: BTreeMap::new(),
             files: AuditFiles::open(place, shard)?,
+            heads: place.heads.clone(),
         };
         let mut journal_end = None;
         let is_old = parts.is_empty() && audit.chains.index() > 0;
@@ -153,7 +165,19 @@ impl AuditShard {
             let files = &mut audit.files;
             audit.tree.push(leaf, |hash| files.push_node(hash));
         }
+        audit.tell();
         Ok(audit)
+    }
+
+    fn tell(&self) {
+        if let Some(heads) = &self.heads {
+            heads.publish(self.files.shard(), self.index(), self.base, &self.tree);
+        }
+    }
+
+    /// A tree head that the log states and that its entries don't give: they were changed since, or the record was.
+    pub fn disputed(&self) -> Option<TreeHead> {
+        self.heads.as_ref()?.disputed(self.files.shard())
     }
 
     /// Adds the commands of a committed entry. `erased` is what the log said about erased secret parts.
@@ -202,6 +226,7 @@ impl AuditShard {
             }
         });
         self.files.flush_if_large();
+        self.tell();
     }
 
     /// Index of the last entry that was fed.

@@ -307,10 +307,14 @@ pub(crate) fn checksum(record: &[u8], shard: u16, at: u64) -> u32 {
     crc32c::crc32c_append(salt, &record[LENGTH..])
 }
 
+/// The file of the signed roots of `shard`, in the audit's folder.
+pub(crate) fn roots_path(dir: &Path, shard: u16) -> std::path::PathBuf {
+    dir.join(format!("{shard:04x}.roots"))
+}
+
 /// The roots of a file that are sound by themselves; its head may be damaged, and records between.
 pub(crate) fn stored_roots(disk: &dyn Disk, dir: &Path, shard: u16) -> io::Result<Vec<Checkpoint>> {
-    let path = dir.join(format!("{shard:04x}.roots"));
-    let file = match disk.open(&path) {
+    let file = match disk.open(&roots_path(dir, shard)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file?,
     };

@@ -20,15 +20,25 @@ pub enum Kind {
     Vote = 3,
     /// As [`Kind::Entry`], and one of its commands names a command to be passed by; found before the replay.
     Skip = 4,
+    /// The Merkle tree of one shard as of an entry.
+    TreeHead = 5,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Entry, Self::Open, Self::Vote, Self::Skip];
+    pub const ALL: [Self; 5] = [Self::Entry, Self::Open, Self::Vote, Self::Skip, Self::TreeHead];
 
     /// The kind with number `byte`.
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// The first format version whose segments may hold it.
+    pub const fn since(self) -> u32 {
+        match self {
+            Self::Entry | Self::Open | Self::Vote | Self::Skip => 1,
+            Self::TreeHead => 3,
+        }
     }
 
     /// Whether the record has a place of its own in the shard's log.
@@ -152,6 +162,13 @@ impl Batch {
         self.bytes.resize(start + record_len(length as usize), 0);
         self.starts.push(start);
         Ok(())
+    }
+
+    /// Adds the records of another batch.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.starts.extend(other.starts.iter().map(|other| start + other));
     }
 
     /// Where record `number` lies in the buffer.

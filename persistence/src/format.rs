@@ -6,10 +6,12 @@
 use crate::file_seal::{CIPHER, SEAL_HEADER, SealHeader, TAG};
 use crate::{HistoryId, Kind};
 
-/// Version of the segment format, and of the folder. A folder of another version is refused.
-pub const FORMAT_VERSION: u32 = 1;
-/// Version of a segment all of whose records are sealed.
-pub const FORMAT_VERSION_SEALED: u32 = 2;
+/// Version of the segments that are written. Those of a later version are refused.
+pub const FORMAT_VERSION: u32 = 3;
+/// Version of earlier segments all of whose records are sealed, and before which none were.
+pub(crate) const FORMAT_VERSION_SEALED: u32 = 2;
+/// Version of the first segments.
+pub(crate) const FORMAT_VERSION_MIN: u32 = 1;
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"RTSEGMNT";
 /// Size of a segment when nothing else is configured.
@@ -68,6 +70,8 @@ pub const fn record_len(length: usize) -> usize {
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// The format version; with its kinds of records.
+    pub version: u32,
     /// The cluster whose log this is.
     pub cluster: u128,
     /// The history of that log.
@@ -91,7 +95,7 @@ pub enum HeaderError {
     #[error("the first bytes are not those of a segment")]
     Magic,
     /// Made by a program of another format.
-    #[error("the format version is {0}, this program reads {FORMAT_VERSION} and {FORMAT_VERSION_SEALED}")]
+    #[error("the format version is {0}, this program reads {FORMAT_VERSION_MIN} to {FORMAT_VERSION}")]
     Version(u32),
     /// Sealed in a way that this program doesn't know.
     #[error("cipher {0} is not known to this program")]
@@ -107,16 +111,11 @@ pub enum HeaderError {
 }
 
 impl SegmentHeader {
-    /// The format version it is written with.
-    pub fn version(&self) -> u32 {
-        if self.seal.is_some() { FORMAT_VERSION_SEALED } else { FORMAT_VERSION }
-    }
-
     /// Writes the header.
     pub fn encode(&self) -> Box<[u8; SEGMENT_HEADER]> {
         let mut bytes = Box::new([0; SEGMENT_HEADER]);
         put(&mut bytes[..], MAGIC_OFFSET, &MAGIC);
-        put(&mut bytes[..], VERSION_OFFSET, &self.version().to_le_bytes());
+        put(&mut bytes[..], VERSION_OFFSET, &self.version.to_le_bytes());
         put(&mut bytes[..], CLUSTER_OFFSET, &self.cluster.to_le_bytes());
         put(&mut bytes[..], HISTORY_OFFSET, &self.history.0.to_le_bytes());
         put(&mut bytes[..], SEQUENCE_OFFSET, &self.sequence.to_le_bytes());
@@ -138,7 +137,7 @@ impl SegmentHeader {
             return Err(HeaderError::Magic);
         }
         let version = u32_at(bytes, VERSION_OFFSET);
-        if version != FORMAT_VERSION && version != FORMAT_VERSION_SEALED {
+        if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
         let (expected, found) = (Self::checksum(bytes), u32_at(bytes, HEADER_CRC_OFFSET));
@@ -146,11 +145,13 @@ impl SegmentHeader {
             return Err(HeaderError::Checksum { expected, found });
         }
         let seal = match u16_at(bytes, CIPHER_OFFSET) {
-            _ if version == FORMAT_VERSION => None,
+            _ if version < FORMAT_VERSION_SEALED => None,
+            0 if version > FORMAT_VERSION_SEALED => None,
             CIPHER => Some(SealHeader::decode(&bytes[SEAL_OFFSET..])),
             cipher => return Err(HeaderError::Cipher(cipher)),
         };
         Ok(Self {
+            version,
             cluster: u128_at(bytes, CLUSTER_OFFSET),
             history: HistoryId(u128_at(bytes, HISTORY_OFFSET)),
             sequence: u64_at(bytes, SEQUENCE_OFFSET),
@@ -215,6 +216,11 @@ impl RecordHeader {
     /// The kind, when this program knows it.
     pub fn known_kind(&self) -> Option<Kind> {
         Kind::from_byte(self.kind)
+    }
+
+    /// The kind, when segments of that format version may hold it.
+    pub fn kind_in(&self, version: u32) -> Option<Kind> {
+        self.known_kind().filter(|kind| kind.since() <= version)
     }
 }
 
@@ -362,9 +368,14 @@ mod tests {
         assert_eq!(offset + size, meta::SIZE);
         let kinds = page::table(text, "### Kinds").into_iter().map(|row| format!("{} {}", row[0], row[1]));
         let known = Kind::ALL.iter().map(|kind| format!("{} {kind:?}", *kind as u8));
+        let since = page::table(text, "### Kinds").into_iter().map(|row| row[2].clone());
+        assert!(since.eq(Kind::ALL.iter().map(|kind| kind.since().to_string())));
+        let versions = page::table(text, "### Versions").into_iter().map(|row| row[0].clone());
+        assert!(versions.eq((FORMAT_VERSION_MIN..=FORMAT_VERSION).map(|version| version.to_string())));
         assert!(kinds.eq(known));
         let facts = [
             format!("Format version {FORMAT_VERSION}."),
+            format!("format version ({})", meta::VERSION),
             format!("`{}`", String::from_utf8_lossy(&MAGIC)),
             format!("`{}`", String::from_utf8_lossy(&meta::MAGIC)),
             format!("{} MiB", SEGMENT_BYTES >> 20),
@@ -381,6 +392,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: FORMAT_VERSION,
             cluster: 1 << 100,
             history: HistoryId(7 << 90),
             sequence: 3,
@@ -396,8 +408,19 @@ mod tests {
         let seal = SealHeader { data_key: 7, incarnation: 1 << 63, node: 513, check: [3; 16], salt: [9; 32] };
         let sealed = SegmentHeader { seal: Some(seal), ..header() };
         assert_eq!(SegmentHeader::decode(&sealed.encode()[..]), Ok(sealed));
-        let plain = header().encode();
-        assert!(plain[CIPHER_OFFSET..].iter().all(|byte| *byte == 0), "version 1 is as it was");
+        for version in [FORMAT_VERSION_MIN, FORMAT_VERSION] {
+            let plain = SegmentHeader { version, ..header() };
+            assert_eq!(SegmentHeader::decode(&plain.encode()[..]), Ok(plain));
+            assert!(plain.encode()[CIPHER_OFFSET..].iter().all(|byte| *byte == 0));
+        }
+        let old = SegmentHeader { version: FORMAT_VERSION_SEALED, ..sealed };
+        assert_eq!(SegmentHeader::decode(&old.encode()[..]), Ok(old));
+        let lacking = SegmentHeader { version: FORMAT_VERSION_SEALED, ..header() }.encode();
+        assert_eq!(SegmentHeader::decode(&lacking[..]), Err(HeaderError::Cipher(0)));
+        for version in [0, FORMAT_VERSION + 1] {
+            let strange = SegmentHeader { version, ..header() }.encode();
+            assert_eq!(SegmentHeader::decode(&strange[..]), Err(HeaderError::Version(version)));
+        }
         let mut strange = sealed.encode();
         strange[CIPHER_OFFSET] = 2;
         let crc = SegmentHeader::checksum(&strange[..]);

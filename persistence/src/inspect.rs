@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::checkpoint::hex;
 use crate::codec;
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -15,6 +16,8 @@ use crate::format::{RecordHeader, SEGMENT_HEADER, record_len};
 use crate::meta::Meta;
 use crate::scan::{Scan, read, record_at, scan};
 use crate::segment::Identity;
+use crate::tree_check::{Checked, check};
+use crate::tree_heads::TreeHead;
 use crate::{Kind, uuid_text};
 
 /// What an inspection found; the number is the exit code.
@@ -48,6 +51,11 @@ struct RecordLine<'a> {
     /// The number of the data key under which all of the record is sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_key: Option<String>,
+    /// Of a tree head: the leaves, and the root over them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     commands: Vec<CommandLine>,
 }
@@ -97,6 +105,8 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
                 sealed: command.sealed.is_some(),
             });
             position += u64::from(record.kind.is_entry());
+            let is_head = record.kind == Kind::TreeHead && file.header.seal.is_none();
+            let head = is_head.then(|| TreeHead::read(index, schema, record.payload)).flatten();
             let line = RecordLine {
                 seq: record.kind.is_entry().then_some(position),
                 file: file_name(&file.path),
@@ -109,17 +119,20 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
                 synced,
                 schema,
                 data_key: file.header.seal.map(|seal| format!("{:016x}", seal.data_key)),
+                size: head.as_ref().map(TreeHead::size),
+                root: head.as_ref().map(|head| hex(&head.root())),
                 commands: commands.collect(),
             };
             write_line(&line, out)?;
             offset += record_len(record.payload.len());
         }
     }
-    end(&found, out)?;
+    end(&found, None, out)?;
     Ok(soundness)
 }
 
-/// Checks every record of the data folder `dir` and writes one line of JSON for each segment, then one for the whole.
+/// Checks every record of the data folder `dir`, hashes all entries that can be read, and holds them against the tree heads
+/// in the log and the signed roots beside it. Writes one line of JSON for each segment, then one for the whole.
 pub fn verify(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<Soundness> {
     let (found, soundness) = look(disk, dir, out)?;
     let Some(found) = found else { return Ok(soundness) };
@@ -143,7 +156,10 @@ pub fn verify(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<So
         };
         write_line(&line, out)?;
     }
-    end(&found, out)?;
+    match check(disk, dir, &found) {
+        Ok(checked) => end(&found, Some(checked), out)?,
+        Err(error) => return tell(&error, out),
+    }
     Ok(soundness)
 }
 
@@ -203,9 +219,19 @@ struct EndLine {
     last: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<String>,
+    /// Tree heads that the entries give, those for which not all entries could be hashed, and signed roots that they give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree_heads: Option<HeadsLine>,
 }
 
-fn end(found: &Scan, out: &mut dyn Write) -> io::Result<()> {
+#[derive(Serialize)]
+struct HeadsLine {
+    checked: u64,
+    unchecked: u64,
+    signed_roots: u64,
+}
+
+fn end(found: &Scan, checked: Option<Checked>, out: &mut dyn Write) -> io::Result<()> {
     let cut = found.cuts.first();
     let line = EndLine {
         result: if cut.is_some() { "torn tail" } else { "sound" },
@@ -213,6 +239,11 @@ fn end(found: &Scan, out: &mut dyn Write) -> io::Result<()> {
         records: found.records,
         last: found.last.iter().map(|last| last.index).collect(),
         cut: cut.map(|cut| format!("{}, offset {}: {}", cut.file.display(), cut.offset, cut.found)),
+        tree_heads: checked.map(|Checked { heads, unchecked, roots }| HeadsLine {
+            checked: heads,
+            unchecked,
+            signed_roots: roots,
+        }),
     };
     write_line(&line, out)
 }
@@ -232,6 +263,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Open => "open",
         Kind::Vote => "vote",
         Kind::Skip => "skip",
+        Kind::TreeHead => "tree_head",
     }
 }
 

@@ -42,6 +42,7 @@ mod batch;
 pub mod checkpoint;
 mod codec;
 mod disk;
+mod entries;
 mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
@@ -75,6 +76,8 @@ mod segment;
 mod snapshot;
 pub mod sql;
 mod terms;
+mod tree_check;
+mod tree_heads;
 mod votes;
 
 pub use audit::{AuditPart, AuditPlace, AuditShard, ChainPlace};
@@ -83,6 +86,7 @@ pub use audit_reader::{AuditError, AuditReader, Header, Record, RecordKind};
 pub use batch::{Batch, Class, Kind};
 pub use codec::{DecodeError, Decoded, EncodeError, SCHEMA, decode};
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use entries::{Entries, RecoveredEntry};
 pub use error::{Corruption, OpenError, remedy};
 pub use file_seal::Seal;
 pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
@@ -99,12 +103,13 @@ pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
 pub use replicator::{
     Change, Lead, Message, NotProposed, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote,
 };
-pub use scan::{Cut, Entries, RecoveredEntry, SkipMark};
+pub use scan::{Cut, SkipMark};
 pub use scrub::{Damage, ScrubCounts, ScrubStatus, Scrubber, Step};
 pub use scrub_thread::Scrub;
 pub use sealer::Sealer;
 pub use segment::Last;
 pub use snapshot::{Frame, Part, Section, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};
+pub use tree_heads::{TreeHead, TreeHeads};
 
 /// Names one history of a log: what the feed calls `epoch`. Made with the data folder, kept across restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::Disk;
+use crate::entries::Entries;
 use crate::error::OpenError;
-use crate::scan::{Entries, SkipMark, scan};
+use crate::scan::{SkipMark, scan};
 use crate::segment::Identity;
 use crate::{Sealer, SnapshotReader, Snapshots};
 

@@ -49,6 +49,12 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Becomes as `other`, in the memory it has.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.size = other.size;
+        self.peaks.clone_from(&other.peaks);
+    }
+
     /// The root over all leaves.
     pub fn root(&self) -> Hash {
         let mut peaks = self.peaks.iter().rev();

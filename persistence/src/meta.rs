@@ -3,14 +3,16 @@
 use std::io;
 use std::path::Path;
 
+use crate::HistoryId;
 use crate::disk::{Disk, read_all, replace};
 use crate::error::{Corruption, OpenError};
 use crate::format::{put, u16_at, u32_at, u128_at};
-use crate::{FORMAT_VERSION, HistoryId};
 
 /// Name of the file.
 pub(crate) const NAME: &str = "meta";
 pub(crate) const MAGIC: [u8; 8] = *b"RTFOLDER";
+/// Version of this file. A folder of another version is refused.
+pub(crate) const VERSION: u32 = 1;
 
 // Little-endian: 0 magic | 8 version u32 | 12 crc32c u32 | 16 cluster u128 | 32 history u128 | 48 key check |
 // 64 shards u16 | 66 zero
@@ -46,8 +48,8 @@ impl Meta {
             return Err(damaged("not a folder's description", "its first bytes".into(), found));
         }
         let found = u32_at(&bytes, 8);
-        if found != FORMAT_VERSION {
-            return Err(OpenError::Version { file: path, expected: FORMAT_VERSION, found });
+        if found != VERSION {
+            return Err(OpenError::Version { file: path, expected: VERSION, found });
         }
         if bytes.len() != SIZE {
             let found = format!("{} bytes", bytes.len());
@@ -75,7 +77,7 @@ impl Meta {
     pub(crate) fn encode(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
         put(&mut bytes, 0, &MAGIC);
-        put(&mut bytes, 8, &FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes, 8, &VERSION.to_le_bytes());
         put(&mut bytes, CLUSTER, &self.cluster.to_le_bytes());
         put(&mut bytes, HISTORY, &self.history.0.to_le_bytes());
         put(&mut bytes, KEY_CHECK, &self.key_check);

@@ -38,11 +38,13 @@ pub enum Mutant {
     ScrubReadsTheCache,
     /// A scrub leaves out the newest of the segments behind which another was begun.
     ScrubEndsEarly,
+    /// A segment says that the tree it states covers everything before it, wherever the audit is.
+    TreeHeadAhead,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SyncSkipped,
         Self::FailedSyncRetried,
         Self::BadChecksumAccepted,
@@ -59,6 +61,7 @@ impl Mutant {
         Self::FailureForgotten,
         Self::ScrubReadsTheCache,
         Self::ScrubEndsEarly,
+        Self::TreeHeadAhead,
     ];
 }
 

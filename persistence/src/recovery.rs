@@ -43,11 +43,14 @@ pub enum Checksum {
 /// Whether a record is the one that must come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Known kind and shard, next index of its shard, term not lower, marks in range; or an entry in the place of one
-    /// that no commit mark covers and that has another term, its own not lower than that of the entry before.
+    /// Known shard, next index of its shard, term not lower, marks in range; or an entry in the place of one that no
+    /// commit mark covers and that has another term, its own not lower than that of the entry before; or a tree head of
+    /// no more than what is before it.
     Next,
     /// Not so.
     Broken,
+    /// Of a kind that segments of its version don't hold.
+    Unknown,
 }
 
 /// What good records of the same generation lie behind a place.
@@ -102,6 +105,8 @@ pub enum Fault {
     Checksum,
     /// The record is sound and not the next: a hole, a repeat or a stranger.
     Order,
+    /// The record is sound and of a kind that the segment's format version does not have.
+    Kind,
 }
 
 impl Fault {
@@ -112,6 +117,7 @@ impl Fault {
             Self::Length => "a durable record's length is damaged",
             Self::Checksum => "a durable record's checksum does not hold",
             Self::Order => "a sound record is not the next of its shard",
+            Self::Kind => "a sound record is of a kind that its segment can't hold",
         }
     }
 }
@@ -154,6 +160,7 @@ const ROWS: &[Row] = &[
     //   region bytes   length   checksum order  follows
     row!(_      Written Fits     Good     Next   _         => Verdict::Keep),
     row!(_      Written Fits     Good     Broken _         => Verdict::Corrupt(Fault::Order)),
+    row!(_      Written Fits     Good     Unknown _        => Verdict::Corrupt(Fault::Kind)),
     row!(Sealed Blank   _        _        _      _         => Verdict::Corrupt(Fault::Missing)),
     row!(Sealed Written Overruns _        _      _         => Verdict::Corrupt(Fault::Length)),
     row!(Sealed Written Fits     Bad      _      _         => Verdict::Corrupt(Fault::Checksum)),
@@ -267,7 +274,7 @@ mod tests {
             for bytes in [Bytes::Blank, Bytes::Written] {
                 for length in [Length::Fits, Length::Overruns] {
                     for checksum in [Checksum::Good, Checksum::Bad] {
-                        for order in [Order::Next, Order::Broken] {
+                        for order in [Order::Next, Order::Broken, Order::Unknown] {
                             for follows in [Follows::Nothing, Follows::SameFlush, Follows::LaterFlush] {
                                 let findings = Findings { region, bytes, length, checksum, order, follows };
                                 let rows = ROWS.iter().filter(|row| row.matches(&findings));
@@ -279,7 +286,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(combinations, 96);
+        assert_eq!(combinations, 144);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use engine::Action;
 
-use crate::codec::{self, Decoded};
+use crate::codec;
 use crate::disk::{Disk, DiskFile, read_all};
 use crate::error::{Corruption, OpenError};
 use crate::file_seal::{FileOpener, FileSealer, TAG};
 use crate::format::{
-    ALIGN, CRC_OFFSET, FORMAT_VERSION_SEALED, HeaderError, RECORD_HEADER, RecordHeader, SEGMENT_HEADER,
-    SegmentHeader, record_checksum, record_len, seal_record, stored_checksum, u64_at,
+    ALIGN, CRC_OFFSET, FORMAT_VERSION, HeaderError, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader,
+    record_checksum, record_len, seal_record, stored_checksum, u64_at,
 };
 use crate::recovery::{
     Bytes, Checksum, Fault, FileFindings, FileVerdict, Findings, Follows, Header, Length, Order, Region, Verdict,
@@ -22,8 +22,9 @@ use crate::recovery::{
 };
 use crate::segment::{self, Identity, Last, Opening};
 use crate::terms::{Overwrite, Terms};
+use crate::tree_heads::{PAYLOAD_MIN, TreeHead};
 use crate::votes::Votes;
-use crate::{Keys, Kind, Sealer, Vote};
+use crate::{Keys, Kind, Vote};
 
 /// A command that panicked once and is to be passed by; told to the engine before the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +84,25 @@ pub(crate) struct Scan {
     pub(crate) overwrites: Vec<Overwrite>,
     /// Where each shard's log begins, and its terms.
     pub(crate) terms: Vec<Terms>,
+    /// Tree heads that can be read, in the order of the log.
+    pub(crate) heads: Vec<Stated>,
     /// How many records were read.
     pub(crate) records: u64,
 }
 
+/// A tree head and where it is stated.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated {
+    pub(crate) file: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) shard: u16,
+    pub(crate) index: u64,
+    /// None when the record is not what a log writes.
+    pub(crate) head: Option<TreeHead>,
+}
+
+/// Bytes of a hash of a tree.
+const HASH: usize = size_of::<crate::merkle::Hash>();
 /// How many of the newest segments may have been written to without a sync that was answered.
 const UNSYNCED_MAX: usize = 4;
 
@@ -178,6 +194,7 @@ pub(crate) fn scan(
         cuts: Vec::new(),
         overwrites: Vec::new(),
         terms: Vec::new(),
+        heads: Vec::new(),
         records: 0,
     };
     let (ends, bases) = sealed_ends(&scan.used)?;
@@ -214,7 +231,7 @@ pub(crate) fn scan(
                 format!("{:?}", walk.last),
             ));
         }
-        let (mut votes, mut records) = (Vec::new(), 0);
+        let (mut votes, mut heads, mut records) = (Vec::new(), Vec::new(), 0);
         let end = walk.run(&mut |record| {
             records += 1;
             if record.kind.is_entry() {
@@ -226,6 +243,13 @@ pub(crate) fn scan(
                 Kind::Entry | Kind::Open => {}
                 _ if file.header.seal.is_some() && keys.is_none() => {}
                 Kind::Skip => collect_skips(record, &file.path, &mut skips)?,
+                Kind::TreeHead => heads.push(Stated {
+                    file: file.path.clone(),
+                    offset: record.offset as u64,
+                    shard: record.header.shard,
+                    index: record.header.index,
+                    head: TreeHead::read(record.header.index, record.header.schema, record.payload),
+                }),
                 Kind::Vote => votes.push((record.header.shard, vote(&record.header, record.payload))),
             }
             Ok(())
@@ -233,6 +257,7 @@ pub(crate) fn scan(
         (scan.last, scan.terms) = (walk.last, walk.terms);
         scan.overwrites.append(&mut walk.overwrites);
         scan.records += records;
+        scan.heads.append(&mut heads);
         for (shard, vote) in votes {
             scan.votes.set(shard, vote, file.header.sequence);
         }
@@ -325,7 +350,7 @@ pub(crate) fn read_head(
     let (Ok(header), FileVerdict::Read) = (&decoded, decide_file(&findings)) else {
         return match (decide_file(&findings), decoded) {
             (FileVerdict::Version, Err(HeaderError::Version(found))) => {
-                Err(OpenError::Version { file, expected: FORMAT_VERSION_SEALED, found })
+                Err(OpenError::Version { file, expected: FORMAT_VERSION, found })
             }
             (FileVerdict::Foreign, Ok(header)) => Err(foreign(path, identity, &header)),
             (FileVerdict::Misnamed, Ok(header)) => corrupt(
@@ -446,7 +471,7 @@ fn plausible_at(
         return None;
     }
     let fields = RecordHeader::decode(&bytes[offset..]);
-    let kind = fields.known_kind()?;
+    let kind = fields.kind_in(header.version)?;
     let synced = fields.synced as usize;
     let plausible = fields.shard < header.shards
         && (SEGMENT_HEADER..=offset).contains(&synced)
@@ -642,9 +667,11 @@ impl<'a> Walk<'a> {
                     findings.checksum = Checksum::Good;
                     good = record_at(self.bytes, self.header, offset, self.limit)
                         .filter(|record| self.is_next(record));
-                    if good.is_some() {
-                        findings.order = Order::Next;
-                    }
+                    findings.order = match &good {
+                        Some(_) => Order::Next,
+                        None if header.kind_in(self.header.version).is_none() => Order::Unknown,
+                        None => Order::Broken,
+                    };
                     return (findings, good);
                 }
             }
@@ -658,6 +685,8 @@ impl<'a> Walk<'a> {
     fn is_next(&self, record: &Record<'_>) -> bool {
         let last = self.last[usize::from(record.header.shard)];
         let first = record.offset == SEGMENT_HEADER;
+        let tag = if self.header.seal.is_some() { TAG } else { 0 };
+        let clear_len = record.payload.len().checked_sub(tag);
         match record.kind {
             Kind::Open => first && record.header.index == self.header.sequence,
             Kind::Entry | Kind::Skip => {
@@ -666,9 +695,10 @@ impl<'a> Walk<'a> {
                 let replaces = || index <= last.index && self.terms[usize::from(shard)].may_replace(index, term);
                 !first && (follows || replaces())
             }
-            Kind::Vote => {
-                let tag = if self.header.seal.is_some() { TAG } else { 0 };
-                !first && record.payload.len() == size_of::<u64>() + tag
+            Kind::Vote => !first && clear_len == Some(size_of::<u64>()),
+            Kind::TreeHead => {
+                let hashes = clear_len.and_then(|len| len.checked_sub(PAYLOAD_MIN));
+                !first && record.header.index <= last.index && hashes.is_some_and(|len| len.is_multiple_of(HASH))
             }
         }
     }
@@ -684,6 +714,9 @@ impl<'a> Walk<'a> {
             }
             (Fault::Length, Some(fields)) => {
                 (format!("a record that ends before offset {}", self.limit), format!("length {}", fields.length))
+            }
+            (Fault::Kind, Some(fields)) => {
+                (format!("a kind of record of format version {}", self.header.version), format!("{fields:?}"))
             }
             (Fault::Order, Some(fields)) => {
                 let last = self.last.get(usize::from(fields.shard));
@@ -725,121 +758,8 @@ fn collect_skips(record: &Record<'_>, path: &Path, skips: &mut Vec<(u64, SkipMar
     Ok(())
 }
 
-fn entry_error(path: &Path, offset: usize, error: codec::DecodeError) -> OpenError {
+pub(crate) fn entry_error(path: &Path, offset: usize, error: codec::DecodeError) -> OpenError {
     OpenError::Entry { file: path.to_owned(), offset: offset as u64, error }
-}
-
-/// One entry read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoveredEntry {
-    /// The shard.
-    pub shard: u16,
-    /// The term it was proposed in.
-    pub term: u64,
-    /// The entry.
-    pub entry: engine::Entry,
-    /// What the chains need of secret parts whose key was destroyed.
-    pub erased: Vec<(u32, [u8; 32])>,
-}
-
-/// The entries of the log in its order, those after the snapshot.
-pub struct Entries {
-    disk: Arc<dyn Disk>,
-    sealer: Sealer,
-    files: std::vec::IntoIter<SegmentFile>,
-    after: Vec<u64>,
-    /// The last entry of each shard that is wanted, where not all are.
-    until: Option<Vec<u64>>,
-    overwrites: Vec<Overwrite>,
-    now: Option<Reading>,
-}
-
-/// The segment that is being read.
-struct Reading {
-    file: SegmentFile,
-    bytes: Vec<u8>,
-    offset: usize,
-    opener: Option<FileOpener>,
-}
-
-impl Entries {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        sealer: Sealer,
-        files: &[SegmentFile],
-        after: Vec<u64>,
-        overwrites: Vec<Overwrite>,
-    ) -> Self {
-        // A segment is not read when the next one begins before the snapshot's end in every shard.
-        let covered = files.windows(2).take_while(|pair| {
-            let base = pair[1].opening.as_ref().map_or(&[][..], |opening| &opening.base);
-            base.iter().zip(&after).all(|(last, after)| last.index <= *after)
-        });
-        let files = files[covered.count()..].to_vec();
-        Self { disk, sealer, files: files.into_iter(), after, until: None, overwrites, now: None }
-    }
-
-    /// Those up to entry `until[shard]` of every shard.
-    pub(crate) fn until(self, until: Vec<u64>) -> Self {
-        Self { until: Some(until), ..self }
-    }
-
-    fn next_entry(&mut self) -> Result<Option<RecoveredEntry>, OpenError> {
-        loop {
-            let Some(Reading { file, bytes, offset, opener }) = &mut self.now else {
-                let Some(file) = self.files.next() else {
-                    return Ok(None);
-                };
-                let bytes = read(&*self.disk, &file.path)?;
-                let opener = self::opener(&file.header, &file.path, Some(self.sealer.keys()))?;
-                self.now = Some(Reading { file, bytes, offset: SEGMENT_HEADER, opener });
-                continue;
-            };
-            if *offset >= file.end {
-                self.now = None;
-                continue;
-            }
-            let changed = |offset: usize| {
-                let error = io::Error::other(format!("offset {offset} changed while it was read"));
-                OpenError::Disk { path: file.path.clone(), error }
-            };
-            let at = *offset;
-            let record = record_at(bytes, &file.header, at, file.end).ok_or_else(|| changed(at))?;
-            *offset = at + record_len(record.payload.len());
-            let RecordHeader { shard, term, index, schema, .. } = record.header;
-            if !record.kind.is_entry() || index <= self.after[usize::from(shard)] {
-                continue;
-            }
-            if self.until.as_ref().is_some_and(|until| index > until[usize::from(shard)]) {
-                continue;
-            }
-            let place = (file.header.sequence, at);
-            let replaced = |by: &Overwrite| by.replaces(shard, index, place);
-            if self.overwrites.iter().any(replaced) {
-                continue;
-            }
-            let opened;
-            let payload = match opener {
-                None => record.payload,
-                Some(opener) => {
-                    let head = &bytes[at..at + RECORD_HEADER];
-                    opened = open_record(opener, &record, head).ok_or_else(|| changed(at))?;
-                    &opened
-                }
-            };
-            let Decoded { entry, erased } = codec::decode(payload, schema, shard, index, &self.sealer)
-                .map_err(|error| entry_error(&file.path, at, error))?;
-            return Ok(Some(RecoveredEntry { shard, term, entry, erased }));
-        }
-    }
-}
-
-impl Iterator for Entries {
-    type Item = Result<RecoveredEntry, OpenError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_entry().transpose()
-    }
 }
 
 #[cfg(test)]
@@ -850,6 +770,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: FORMAT_VERSION,
             cluster: 1,
             history: HistoryId(2),
             sequence: 1,

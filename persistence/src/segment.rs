@@ -14,7 +14,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
 use crate::file_seal::{FileId, FileSealer};
-use crate::format::{FORMAT_VERSION_SEALED, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
+use crate::format::{FORMAT_VERSION, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
 use crate::keys::{KeyError, Random};
 use crate::{HistoryId, Sealer};
 
@@ -74,7 +74,7 @@ pub(crate) struct Prepared {
 pub(crate) fn file_id(header: &SegmentHeader) -> FileId {
     FileId {
         kind: 1,
-        version: FORMAT_VERSION_SEALED,
+        version: header.version,
         cluster: header.cluster,
         number: header.sequence,
         generation: header.generation,
@@ -161,6 +161,7 @@ impl SegmentMaker {
             generation = [7; 8];
         }
         let mut header = SegmentHeader {
+            version: FORMAT_VERSION,
             cluster: self.identity.cluster,
             history: self.identity.history,
             sequence,

@@ -167,22 +167,25 @@ fn restored(name: &str, mut bytes: Vec<u8>) -> (PathBuf, Vec<u8>) {
     (Path::new("/").join(path.replace("__", "/")), bytes)
 }
 
-/// Log format 1, schema 1, with snapshots of each version. When a version is added its samples are added; these files
-/// are never written again.
+/// Puts the files of a sample on a disk.
+fn put(disk: &FaultyDisk, folder: &str) {
+    for file in std::fs::read_dir(samples(folder)).expect("the samples are in the repository") {
+        let file = file.expect("an entry");
+        let name = file.file_name().into_string().expect("a name");
+        let (path, bytes) = restored(&name, std::fs::read(file.path()).expect("read"));
+        disk.create(&path).expect("made").write_at(0, &[&bytes]).expect("written");
+    }
+}
+
+/// Log formats 1 and 3, schema 1, with snapshots of each version. When a version is added its samples are added; these
+/// files are never written again.
 #[test]
 fn the_folder_that_every_version_wrote_is_still_read() {
-    for snapshot_version in [1, 2, 3] {
+    let folders = [&["v1"][..], &["v1", "v2"], &["v1", "v2", "v3"], &["v1", "v2", "v3", "log-v3"]];
+    for (number, folders) in folders.into_iter().enumerate() {
+        let snapshot_version = (number + 1).min(3);
         let disk = FaultyDisk::new();
-        for folder in 1..=snapshot_version {
-            for file in
-                std::fs::read_dir(samples(&format!("v{folder}"))).expect("the samples are in the repository")
-            {
-                let file = file.expect("an entry");
-                let name = file.file_name().into_string().expect("a name");
-                let (path, bytes) = restored(&name, std::fs::read(file.path()).expect("read"));
-                disk.create(&path).expect("made").write_at(0, &[&bytes]).expect("written");
-            }
-        }
+        folders.iter().for_each(|folder| put(&disk, folder));
         let mut lines = Vec::new();
         assert_eq!(verify(&disk, Path::new("/data"), &mut lines).expect("written"), Soundness::Sound);
         let (_log, recovered) = open_with(&disk, sample_options()).expect("opened");
@@ -197,20 +200,21 @@ fn the_folder_that_every_version_wrote_is_still_read() {
     }
 }
 
-/// Log format 2 and a sealed snapshot: the folder with `seal all`.
+/// Log formats 2 and 3 and a sealed snapshot: the folder with `seal all`.
 #[test]
 fn the_sealed_folder_is_still_read() {
-    let disk = FaultyDisk::new();
-    for file in std::fs::read_dir(samples("sealed")).expect("the samples are in the repository") {
-        let file = file.expect("an entry");
-        let name = file.file_name().into_string().expect("a name");
-        let (path, bytes) = restored(&name, std::fs::read(file.path()).expect("read"));
-        disk.create(&path).expect("made").write_at(0, &[&bytes]).expect("written");
+    for folders in [&["sealed"][..], &["sealed", "log-v3-sealed"]] {
+        let disk = FaultyDisk::new();
+        folders.iter().for_each(|folder| put(&disk, folder));
+        sealed_folder_is_read(&disk);
     }
+}
+
+fn sealed_folder_is_read(disk: &FaultyDisk) {
     let mut lines = Vec::new();
-    assert_eq!(verify(&disk, Path::new("/data"), &mut lines).expect("written"), Soundness::Sound);
+    assert_eq!(verify(disk, Path::new("/data"), &mut lines).expect("written"), Soundness::Sound);
     // It needs no option to be read.
-    let (_log, recovered) = open_with(&disk, sample_options()).expect("opened");
+    let (_log, recovered) = open_with(disk, sample_options()).expect("opened");
     assert_eq!(replay(&recovered), sample_entries());
     let snapshot = recovered.snapshot.as_ref().expect("there");
     let parts: Vec<Part> = snapshot.frames().map(|frame| frame.expect("sound").part).collect();
@@ -226,8 +230,11 @@ fn versions_are_written_byte_for_byte_as_stored() {
         let disk = sample_disk(Options { seal, node: 513, ..sample_options() });
         for path in disk.files().into_iter().filter(|path| !path.ends_with("0000000000000002.seg")) {
             let (name, bytes) = stored(&path, &disk.content(&path).expect("there"));
+            let is_log = name.starts_with("data__log");
             let folder = match seal {
+                Seal::All if is_log => "log-v3-sealed",
                 Seal::All => "sealed",
+                Seal::Secrets if is_log => "log-v3",
                 Seal::Secrets if name.contains("snapshots") => "v3",
                 Seal::Secrets => "v1",
             };

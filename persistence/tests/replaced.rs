@@ -167,7 +167,7 @@ fn a_lone_voter_goes_on_after_every_start() {
 }
 
 fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/replaced")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples")
 }
 
 /// A log of several terms with replaced entries and marks, as it is stored: it is written and read for ever so.
@@ -184,14 +184,22 @@ fn the_stored_log_with_replaced_entries_is_written_and_read_as_ever() {
     let path = Path::new("/data/log/0000000000000001.seg");
     let bytes = disk.content(path).expect("there");
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let kept = samples().join("0000000000000001.seg");
+    let kept = samples().join("replaced-v3/0000000000000001.seg");
     if std::env::var("SAMPLES").is_ok_and(|what| what == "write") {
-        std::fs::create_dir_all(samples()).expect("made");
+        std::fs::create_dir_all(samples().join("replaced-v3")).expect("made");
         std::fs::write(&kept, &bytes[..end]).expect("written");
     }
     assert!(std::fs::read(&kept).expect("the sample is in the repository") == bytes[..end], "written differently");
-    let (_log, again) = open(&disk).expect("opened");
-    assert_eq!(found(&again), [(1, 1, 1), (2, 1, 2), (3, 3, 103)]);
+    // Of format 1 as well.
+    for kept in [samples().join("replaced/0000000000000001.seg"), kept] {
+        let mut bytes = std::fs::read(&kept).expect("the sample is in the repository");
+        disk.damage(path, |content| {
+            bytes.resize(content.len(), 0);
+            content.clone_from(&bytes);
+        });
+        let (_log, again) = open(&disk).expect("opened");
+        assert_eq!(found(&again), [(1, 1, 1), (2, 1, 2), (3, 3, 103)]);
+    }
 }
 
 /// Numbers in order instead of random ones, for bytes that are the same every time.

@@ -146,7 +146,16 @@ impl Audit {
         hub: Hub,
     ) -> io::Result<Arc<Self>> {
         let indexes = shards.iter().map(|audit| AtomicU64::new(audit.index())).collect();
-        let shards = shards.into_iter().map(|mut audit| {
+        let shards = shards.into_iter().enumerate().map(|(shard, mut audit)| {
+            if let Some(head) = audit.disputed() {
+                metrics::counter!("rt_audit_contradictions_total").increment(1);
+                tracing::error!(
+                    "The log of shard {shard} states a tree of {} leaves as of entry {}, and its entries don't give it: it \
+                     was changed since then; `reversetender log verify` says where. Restore",
+                    head.size(),
+                    head.index
+                );
+            }
             if let Some(root) = audit.contradicted()? {
                 metrics::counter!("rt_audit_contradictions_total").increment(1);
                 tracing::error!(

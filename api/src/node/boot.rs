@@ -294,7 +294,8 @@ pub fn recover_beside<D: Disk + 'static>(
             cut.found
         );
     }
-    let place = AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history);
+    let place =
+        AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history).telling(log.tree_heads());
     let place = if audit == AUDIT { place } else { place.beside(audit) };
     let (shards, poisoned) = replay(&mut recovered, &place, hub)?;
     let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();

@@ -12,6 +12,8 @@ use engine::{
     Action, Answer, BidderNumber, Command, Engine, Entry, Key, LogTime, Lot, LotId, Recall, Reply, Sink, Step,
     Tender, TenderId,
 };
+use persistence::merkle::{empty_root, node_hash};
+use persistence::{TreeHead, leaf_hash};
 use sha2::{Digest, Sha256};
 
 use crate::differential_parts::Comparison;
@@ -59,6 +61,9 @@ struct Shard {
     comparison: Comparison,
     /// SHA-256 of each entry with its term, by index from 1.
     hashes: Vec<[u8; 32]>,
+    /// The leaf of each command in log order, and how many there are up to each entry.
+    leaves: Vec<[u8; 32]>,
+    sizes: Vec<usize>,
     /// The entries themselves, and which of their commands were passed by.
     entries: Vec<(Entry, BTreeSet<usize>)>,
     /// The latest deadline that an entry has handled.
@@ -179,6 +184,8 @@ impl Judge {
             twin: Twin::default(),
             comparison: Comparison::default(),
             hashes: Vec::new(),
+            leaves: Vec::new(),
+            sizes: Vec::new(),
             entries: Vec::new(),
             handled: LogTime(0),
             internal: BTreeSet::new(),
@@ -348,6 +355,7 @@ impl Judge {
             let known = self.shards[shard].hashes.len() as u64;
             assert_eq!(known, *last, "D7: shard {shard} stands where its entries end");
         }
+        self.stated(&found.tree_heads);
         self.same_states(found.machines.iter(), "after a start");
         if !found.poisoned.is_empty() {
             self.marks.hit(Mark::PoisonPassedBy);
@@ -363,8 +371,27 @@ impl Judge {
         Ok(())
     }
 
+    /// D7: what the log states of the trees is what its entries give, computed from all leaves.
+    fn stated(&mut self, heads: &[(u16, TreeHead)]) {
+        for (number, head) in heads {
+            let shard = &self.shards[usize::from(*number)];
+            let size = shard.sizes.get(head.index as usize - 1).copied().unwrap_or(usize::MAX);
+            assert_eq!(
+                head.size(),
+                size as u64,
+                "D7: the size of the tree of shard {number} as stated (left) as of entry {}",
+                head.index
+            );
+            let root = root_of(&shard.leaves[..size]);
+            assert!(head.root() == root, "D7: the root of shard {number} as stated as of entry {}", head.index);
+            self.trace.update(root);
+            self.marks.hit(Mark::TreeHeadStated);
+        }
+    }
+
     /// A process has started on a folder that was restored: to its end, or to some point.
     pub fn restored(&mut self, found: &Found, to_end: bool) {
+        self.stated(&found.tree_heads);
         for recovered in &found.entries {
             let (shard, index) = (recovered.shard, recovered.entry.index);
             let expected = self.shards[usize::from(shard)].hashes.get(index as usize - 1);
@@ -507,6 +534,8 @@ impl Judge {
         }
         let shard = &mut self.shards[usize::from(number)];
         shard.hashes.push(hash);
+        shard.leaves.extend(entry.commands.iter().map(leaf_hash));
+        shard.sizes.push(shard.leaves.len());
         shard.entries.push((entry.clone(), passed.clone()));
     }
 
@@ -685,6 +714,18 @@ impl Judge {
 impl Default for Judge {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The root over leaves as RFC 9162 section 2.1.1 defines it.
+fn root_of(leaves: &[[u8; 32]]) -> [u8; 32] {
+    match leaves {
+        [] => empty_root(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            node_hash(&root_of(left), &root_of(right))
+        }
     }
 }
 

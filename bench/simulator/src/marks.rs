@@ -82,11 +82,13 @@ pub enum Mark {
     ScrubInterrupted,
     /// A damaged segment was put aside, because nothing needed it any more.
     DamagePutAside,
+    /// A segment stated a tree, and its root was compared.
+    TreeHeadStated,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -126,6 +128,7 @@ impl Mark {
         Self::ScrubbedFileGone,
         Self::ScrubInterrupted,
         Self::DamagePutAside,
+        Self::TreeHeadStated,
     ];
 }
 

@@ -23,7 +23,7 @@ use persistence::archive::{ArchiveError, Reach, Shipper, Store};
 use persistence::checkpoint::AuditSigner;
 use persistence::{
     AppendError, Batch, Cut, Log, LogEvent, Options, RecoveredEntry, ScrubStatus, Scrubber, SkipMark, Snapshots,
-    Solo, Step,
+    Solo, Step, TreeHead,
 };
 
 use crate::archive::SimStore;
@@ -346,6 +346,8 @@ pub struct Found {
     pub poisoned: Vec<Poison>,
     /// What was cut.
     pub cuts: Vec<Cut>,
+    /// What the segments state of the trees of their shards.
+    pub tree_heads: Vec<(u16, TreeHead)>,
     /// The states, by shard.
     pub machines: Vec<Machine>,
     /// The id of the history.
@@ -415,6 +417,7 @@ impl Node {
             skips: recovered.skips.clone(),
             poisoned: poisoned.clone(),
             cuts: recovered.cuts.clone(),
+            tree_heads: recovered.tree_heads.clone(),
             machines: machines.clone(),
             history: recovered.history.to_string(),
         };

@@ -670,7 +670,7 @@ impl SegmentBytes<'_> {
             if expected != stored_checksum(record) {
                 return Err(self.damaged(to.offset, &format!("a record with checksum {expected:#010x}")));
             }
-            let Some(kind) = fields.known_kind() else {
+            let Some(kind) = fields.kind_in(self.header.version) else {
                 return Err(self.damaged(to.offset, "a record of a known kind"));
             };
             let mut next = Point { offset: to.offset + len as u64, ..*to };

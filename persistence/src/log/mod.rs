@@ -20,6 +20,7 @@ use crate::file_seal::{FileSealer, SealHeader, TAG};
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, record_len, seal_record, u32_at};
 use crate::scan::{seal_into, vote};
 use crate::segment::{END_MARK, Last, Opening, Prepared};
+use crate::tree_heads::TreeHeads;
 use crate::votes::Votes;
 use crate::{Batch, Class, Kind, SCHEMA, Sealer};
 
@@ -73,6 +74,10 @@ pub struct Log {
     kept: VecDeque<Kept>,
     last: Vec<Last>,
     votes: Votes,
+    /// What the audit knows of the trees.
+    heads: Arc<TreeHeads>,
+    /// What the next segment states of it.
+    stating: Batch,
     /// Number of the first segment, while there is none.
     first_sequence: u64,
     segment_bytes: u32,
@@ -118,6 +123,7 @@ impl Log {
     fn append_inner(&mut self, batch: &mut Batch) -> Result<(), AppendError> {
         self.take_made()?;
         if !self.fits(batch) {
+            self.gather_heads(batch);
             self.make_room(batch)?;
         }
         if self.fits(batch) {
@@ -147,6 +153,22 @@ impl Log {
         let reserved = batch.class == Class::Ordinary && self.prepared.is_empty();
         let reserve = if reserved { self.reserve } else { 0 };
         active.needs(batch) + reserve <= active.room()
+    }
+
+    /// Takes the tree heads that the next segment begins with; none where the first record of the batch would not fit
+    /// behind them, because nothing waits for a larger segment on their account.
+    fn gather_heads(&mut self, batch: &Batch) {
+        self.stating.clear();
+        self.heads.state(&self.last, &mut self.stating);
+        let tag = if self.sealer.seals_everything() { TAG } else { 0 };
+        let head = SEGMENT_HEADER + self.opening_len(batch, tag) + self.heads_len(tag);
+        if head + batch.range(0).len() + tag + END_MARK > self.segment_bytes as usize {
+            self.stating.clear();
+        }
+    }
+
+    fn heads_len(&self, tag: usize) -> usize {
+        self.stating.bytes_len() + tag * self.stating.len()
     }
 
     /// Makes sure, before anything is written, that the batch finds a place.
@@ -179,7 +201,7 @@ impl Log {
             if used.saturating_add(len) > size {
                 let size = (head + len).next_multiple_of(4096).max(self.segment_bytes as usize);
                 parts.push((0, u32::try_from(size).unwrap_or(u32::MAX)));
-                used = head;
+                used = if parts.len() == 1 { head + self.heads_len(tag) } else { head };
             }
             used += len;
             parts.last_mut().expect("pushed at the first record").0 += 1;
@@ -219,6 +241,11 @@ impl Log {
             written.expect("an opening record is small");
             // All of the segment before is durable, so no mark says more than the disk has.
             self.votes.carry(sequence, &mut self.opening);
+            if next.header.version >= Kind::TreeHead.since() {
+                self.opening.extend(&self.stating);
+            }
+            self.stating.clear();
+            self.heads.begin(&opening.base);
             self.active = Some(Active {
                 file: next.file,
                 generation: next.header.generation,
@@ -281,7 +308,7 @@ impl Log {
                     let sequence = self.kept.back().map_or(self.first_sequence, |kept| kept.sequence);
                     self.votes.set(header.shard, vote(&header, &record[RECORD_HEADER..]), sequence);
                 }
-                Some(Kind::Open) | None => {}
+                Some(Kind::Open | Kind::TreeHead) | None => {}
             }
             debug_assert_eq!(record_len(u32_at(record, 4) as usize), len as usize);
             match &mut active.seal {
@@ -373,6 +400,11 @@ impl Log {
     /// Whether the next segment could not be made ready: then [`Log::retry`] is due now and then.
     pub fn is_full(&self) -> bool {
         self.full.is_some()
+    }
+
+    /// Where the audit leaves the heads of its trees ([`crate::AuditPlace::telling`]), to be stated by segments that are begun.
+    pub fn tree_heads(&self) -> Arc<TreeHeads> {
+        Arc::clone(&self.heads)
     }
 
     /// Where each shard stands.

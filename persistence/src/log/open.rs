@@ -14,8 +14,9 @@ use crate::error::{Corruption, OpenError};
 use crate::folder;
 use crate::format::SEGMENT_HEADER;
 use crate::scan::{Scan, SegmentFile, scan};
-use crate::segment::{Identity, Prepared, SegmentMaker};
+use crate::segment::{Identity, Last, Prepared, SegmentMaker};
 use crate::snapshot::{SnapshotReader, Snapshots};
+use crate::tree_heads::{TreeHead, TreeHeads};
 use crate::{Batch, Seal, Sealer};
 
 impl Log {
@@ -57,7 +58,9 @@ impl Log {
 
         let Options { segment_bytes: bytes, random, replicated, .. } = options;
         let maker = SegmentMaker::new(Arc::clone(&disk), &log_dir, identity, bytes, random, sealer.clone());
-        let log = Self::resume(&*disk, maker, &scan, sealer.clone(), lock)?;
+        let stated = scan.heads.iter().filter_map(|stated| Some((stated.shard, stated.head.clone()?)));
+        let stated: Vec<_> = stated.collect();
+        let log = Self::resume(&*disk, maker, &scan, stated.clone(), sealer.clone(), lock)?;
         let votes = scan.votes.latest();
         let voted = votes.iter().flatten().map(|vote| vote.term);
         let term = scan.last.iter().map(|last| last.term).chain(voted).max().unwrap_or(0);
@@ -67,6 +70,7 @@ impl Log {
             last: scan.last,
             term,
             votes,
+            tree_heads: stated,
             skips: scan.skips,
             cuts: scan.cuts,
             snapshot: newest,
@@ -93,6 +97,7 @@ impl Log {
         disk: &dyn Disk,
         maker: SegmentMaker,
         scan: &Scan,
+        stated: Vec<(u16, TreeHead)>,
         sealer: Sealer,
         lock: Box<dyn Send + Sync>,
     ) -> Result<Self, OpenError> {
@@ -143,6 +148,8 @@ impl Log {
             base: file.opening.as_ref().map(|opening| opening.base.clone()).unwrap_or_default(),
         });
         let (segment_bytes, log_dir, reach) = (maker.segment_bytes, maker.dir.clone(), Arc::clone(&maker.reach));
+        let base = |file: &SegmentFile| file.opening.as_ref().map(|opening| opening.base.clone());
+        let begins = scan.used.last().and_then(base).unwrap_or_else(|| vec![Last::default(); scan.last.len()]);
         let mut log = Self {
             active,
             first_sequence: 1,
@@ -150,6 +157,8 @@ impl Log {
             kept: kept.collect(),
             last: scan.last.clone(),
             votes: scan.votes.clone(),
+            heads: Arc::new(TreeHeads::new(&begins, stated)),
+            stating: Batch::new(),
             segment_bytes,
             reserve: (segment_bytes as usize / 64).max(4096),
             maker: Maker::Inline(Box::new(maker)),

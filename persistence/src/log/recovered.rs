@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use crate::disk::Disk;
+use crate::entries::{Entries, RecoveredEntry};
 use crate::error::{Corruption, OpenError};
 use crate::format::SEGMENT_HEADER;
 use crate::log_reader::LogReader;
 use crate::raft::ShardLog;
-use crate::scan::{Cut, Entries, RecoveredEntry, SegmentFile, SkipMark};
+use crate::scan::{Cut, SegmentFile, SkipMark};
 use crate::segment::{Identity, Last};
 use crate::snapshot::{SnapshotReader, Snapshots};
 use crate::terms::{Overwrite, Terms};
+use crate::tree_heads::TreeHead;
 use crate::{HistoryId, Placed, Sealer, Vote};
 
 /// What a folder held when it was opened.
@@ -25,6 +27,8 @@ pub struct Recovered {
     pub term: u64,
     /// Term, vote and commit mark of each shard, where one was written.
     pub votes: Vec<Option<Vote>>,
+    /// What segments state of the trees of their shards, in the order of the log.
+    pub tree_heads: Vec<(u16, TreeHead)>,
     /// Commands to be passed by in the replay.
     pub skips: Vec<SkipMark>,
     /// What was cut, if the last flush was torn.

@@ -1,11 +1,13 @@
 //! The second phase: no more faults, everything must be served again and read back, from the disk and from the archive.
 //! And what the world came to.
 
+use persistence::inspect::{Soundness, verify};
+
 use super::{Report, World};
 use crate::archive::SimStore;
 use crate::chance::Random;
 use crate::disk::Hazards;
-use crate::node::{NoStart, Node, SECOND};
+use crate::node::{NoStart, Node, SECOND, layout};
 use crate::totals::Totals;
 
 /// How long a fresh command may take once everything is healed.
@@ -69,6 +71,10 @@ impl World {
             Err(NoStart::Power) => unreachable!("the power does not go any more"),
             Err(NoStart::Refused(text)) => panic!("D7: the last start is refused: {text}"),
         }
+        let mut lines = Vec::new();
+        let verified = verify(&self.disk, &layout().dir, &mut lines);
+        let said = String::from_utf8_lossy(&lines);
+        assert!(matches!(verified, Ok(Soundness::Sound)), "D7: `log verify` does not find it sound: {said}");
         self.judge.everything();
         self.restore();
     }
