@@ -11,9 +11,10 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use persistence::ScrubStatus;
 use persistence::archive::ALARM_AFTER;
+use persistence::{Lead, ScrubStatus};
 
+use crate::cluster;
 use crate::rest::{App, not_found};
 
 /// Bounds of the buckets of durations, in seconds: from a flush on a fast disk to a time-out.
@@ -41,6 +42,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(|| async { text(StatusCode::OK, "ok\n".to_owned()) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_now))
+        .route("/admin/cluster", get(cluster_now))
         .fallback(not_found);
     router.with_state(app)
 }
@@ -72,14 +74,34 @@ async fn metrics_now(State(app): State<Arc<App>>) -> Response<Body> {
     text(StatusCode::OK, metrics().render())
 }
 
+async fn cluster_now(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
+    let state = query.is_some_and(|query| query.split('&').any(|part| part == "state"));
+    let node = app.node.clone();
+    // Hashing a large state takes a while.
+    let looked = tokio::task::spawn_blocking(move || cluster::look(&node, state)).await;
+    match looked.ok().flatten().and_then(|status| serde_json::to_string(&status).ok()) {
+        None => text(StatusCode::NOT_FOUND, "this node is alone: it was started without --peers\n".to_owned()),
+        Some(json) => {
+            let mut response = text(StatusCode::OK, json);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+    }
+}
+
 async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response<Body> {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let stopping = app.stopping.load(Ordering::Relaxed) || app.node.draining();
-    let checks = [
+    let mut checks = vec![
         ("serving", !stopping, "the node is about to stop"),
         ("view", app.node.read().await.is_ok(), "readers are behind what was answered"),
     ];
+    if let Some(board) = app.node.board() {
+        let (groups, _) = board.groups();
+        let led = !groups.is_empty() && groups.iter().all(|group| group.lead != Lead::Nobody);
+        checks.push(("leaders", led, "a shard has no leader that this node knows"));
+    }
     let good = checks.iter().all(|(_, good, _)| *good);
     let mut body = String::new();
     if verbose {

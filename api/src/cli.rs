@@ -106,6 +106,9 @@ pub enum Command {
     /// Look after the keys in the keys directory.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look at the cluster.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Look at a snapshot.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -115,6 +118,17 @@ pub enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// What can be done with a cluster.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Say how the cluster is doing, as the node that runs here (--admin-listen) sees it: the nodes and the links to them,
+    /// who leads each shard in which term, and how far the others are behind.
+    #[command(
+        after_help = "Exit status 0: every shard has a leader; 1: one has none, or the node does not answer."
+    )]
+    Status,
 }
 
 /// What can be done with what the audit gave.
@@ -315,6 +329,17 @@ pub struct Options {
     /// The name of its site [default: local].
     #[arg(long, env = "RT_SITE", value_name = "NAME", global = true)]
     pub site: Option<String>,
+    /// All nodes of the cluster, this one included, as NAME=HOST:PORT separated by commas, the same on each: an odd number,
+    /// so that any minority may be lost. Their certificates are made by `keys ca` and `keys node` [default: none].
+    #[arg(long, env = "RT_PEERS", value_name = "NAME=HOST:PORT,…", global = true)]
+    pub peers: Option<String>,
+    /// Where this node listens for the others [default: none].
+    #[arg(long, env = "RT_PEER_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    pub peer_listen: Option<String>,
+    /// `new` at the first start of every node of a new cluster, and never again: an empty data directory then votes, as if
+    /// nobody had ever answered anything [default: existing].
+    #[arg(long, env = "RT_CLUSTER_STATE", value_name = "new|existing", global = true)]
+    pub cluster_state: Option<String>,
     /// Over how many shards tenders are spread, 1 to 255; counts at the first start only [default: 8].
     #[arg(long, env = "RT_SHARDS", value_name = "N", global = true)]
     pub shards: Option<String>,
@@ -376,6 +401,9 @@ impl Options {
             &self.limits,
             &self.node,
             &self.site,
+            &self.peers,
+            &self.peer_listen,
+            &self.cluster_state,
             &self.shards,
             &self.segment_bytes,
             &self.snapshot_bytes,

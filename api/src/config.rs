@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use persistence::peers::{Member, is_node_name};
 use persistence::sql::Place;
 use persistence::{MasterKey, Seal};
 
 use crate::archive::Location;
-use crate::node::ScrubOptions;
+use crate::node::{ClusterOptions, ScrubOptions};
 
 /// A setting: its TOML key; flag and variable have the same name in their own writing.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,21 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "limits", default: "default", valid: "default, or off on a loopback address" },
     Setting { key: "node", default: "node-1", valid: "1 to 64 letters, digits, points and hyphens" },
     Setting { key: "site", default: "local", valid: "1 to 64 letters, digits, points and hyphens" },
+    Setting {
+        key: "peers",
+        default: "none",
+        valid: "NAME=HOST:PORT of each of the 2 to 9 nodes of the cluster, this one included, separated by commas; names of small letters, digits and hyphens",
+    },
+    Setting {
+        key: "peer_listen",
+        default: "none",
+        valid: "an address and a port, such as 0.0.0.0:9700, together with peers",
+    },
+    Setting {
+        key: "cluster_state",
+        default: "existing",
+        valid: "new at the first start of every node of a new cluster, else existing",
+    },
     Setting { key: "shards", default: "8", valid: "1 to 255; counts at the first start only" },
     Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
     Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
@@ -120,6 +136,8 @@ pub struct Config {
     pub node: String,
     /// The name of its site.
     pub site: String,
+    /// The cluster that the node is of, if it is of one.
+    pub cluster: Option<ClusterOptions>,
     /// How many shards hold tenders; counts at the first start only.
     pub shards: u16,
     /// Bytes of a log segment.
@@ -256,7 +274,10 @@ impl Config {
             "sqlite:" => Some(Some(Place::in_folder(&data))),
             text => Place::parse(text).ok().map(Some),
         })?;
+        let node = values.read("node", name)?.unwrap_or_else(|| "node-1".to_owned());
+        let site = values.read("site", name)?.unwrap_or_else(|| "local".to_owned());
         Ok(Self {
+            cluster: cluster(values, &node, &site)?,
             database: database.unwrap_or_else(|| Some(Place::in_folder(&data))),
             data,
             keys,
@@ -267,8 +288,8 @@ impl Config {
             public_url: values.read("public_url", origin_of)?,
             trusted_proxies: values.read("trusted_proxies", addresses)?.unwrap_or_default(),
             limits,
-            node: values.read("node", name)?.unwrap_or_else(|| "node-1".to_owned()),
-            site: values.read("site", name)?.unwrap_or_else(|| "local".to_owned()),
+            node,
+            site,
             shards: values.read("shards", |text| in_range(text, 1, 255))?.unwrap_or(8),
             segment_bytes: values.read("segment_bytes", segment)?.unwrap_or(64 << 20),
             snapshot_bytes: values
@@ -286,9 +307,7 @@ impl Config {
 
     /// The number that stands for the node's name in commands.
     pub fn node_number(&self) -> u16 {
-        use sha2::{Digest, Sha256};
-        let hash = Sha256::digest(&self.node);
-        u16::from_be_bytes([hash[0], hash[1]])
+        number_of(&self.node)
     }
 
     /// How log and snapshots are read again, if they are.
@@ -320,9 +339,85 @@ impl Config {
             ("log", quoted(&self.log)),
         ];
         let url = self.public_url.iter().map(|url| format!("public_url = {}\n", quoted(url)));
+        let cluster = self.cluster.iter().flat_map(|cluster| {
+            let peers = cluster.members.iter().map(|member| format!("{}={}", member.name, member.address));
+            let state = if cluster.is_new { "new" } else { "existing" };
+            [
+                format!("peers = {}\n", quoted(&peers.collect::<Vec<_>>().join(","))),
+                format!("peer_listen = {}\n", quoted(&cluster.listen)),
+                format!("cluster_state = {}\n", quoted(&state)),
+            ]
+        });
         let archive = self.archive.iter().map(|place| format!("archive = {}\n", quoted(place)));
-        lines.iter().map(|(key, value)| format!("{key} = {value}\n")).chain(url).chain(archive).collect()
+        lines
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .chain(url)
+            .chain(archive)
+            .chain(cluster)
+            .collect()
     }
+}
+
+fn number_of(node: &str) -> u16 {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(node);
+    u16::from_be_bytes([hash[0], hash[1]])
+}
+
+/// The cluster that the values describe, if they describe one.
+fn cluster(values: &Values, node: &str, site: &str) -> Result<Option<ClusterOptions>, ConfigError> {
+    let listen = values.read("peer_listen", |text| text.parse::<SocketAddr>().ok())?;
+    let is_new = values.read("cluster_state", |text| match text {
+        "new" => Some(true),
+        "existing" => Some(false),
+        _ => None,
+    })?;
+    let Some(members) = values.read("peers", members)? else {
+        return match listen {
+            None => Ok(None),
+            Some(_) => {
+                let listens = values.origin("peer_listen");
+                Err(ConfigError(format!("{listens}: there are no other nodes; valid: together with peers")))
+            }
+        };
+    };
+    let peers = values.origin("peers");
+    let Some(listen) = listen else {
+        return Err(ConfigError(format!(
+            "{peers}: peer_listen is missing; valid: an address and a port, such as 0.0.0.0:9700"
+        )));
+    };
+    if !members.iter().any(|member| member.name == node) {
+        return Err(ConfigError(format!(
+            "{peers}: {node:?}, this node's name, is not among them; valid: every node, this one (--node) included"
+        )));
+    }
+    for (place, member) in members.iter().enumerate() {
+        let same = |other: &&Member| other.name == member.name || other.node == member.node;
+        if let Some(other) = members[..place].iter().find(same) {
+            return Err(ConfigError(format!(
+                "{peers}: {:?} and {:?} can't be told apart; valid: names that are not equal and have different \
+                 numbers (the first two bytes of their SHA-256): rename one before the first start",
+                other.name, member.name
+            )));
+        }
+    }
+    let (name, site) = (node.to_owned(), site.to_owned());
+    Ok(Some(ClusterOptions { name, site, listen, members, is_new: is_new.unwrap_or(false) }))
+}
+
+fn members(text: &str) -> Option<Vec<Member>> {
+    let member = |part: &str| {
+        let (name, address) = part.trim().split_once('=')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let fits = is_node_name(name) && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+        fits.then(|| Member { name: name.to_owned(), node: number_of(name), address: address.to_owned() })
+    };
+    let mut members: Vec<Member> = text.split(',').map(member).collect::<Option<_>>()?;
+    // The same on every node, in whatever order it is written.
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    (2..=9).contains(&members.len()).then_some(members)
 }
 
 /// `./data` → `./data-keys`: not inside, so that a copy of the data does not hold the keys to it.
@@ -396,6 +491,11 @@ mod tests {
             ("seal", "none"),
             ("node", "a b"),
             ("site", ""),
+            ("peers", "a=host"),
+            ("peers", "a=h:1"),
+            ("peers", "A=h:1,b=h:2"),
+            ("peer_listen", "9700"),
+            ("cluster_state", "old"),
             ("shards", "0"),
             ("shards", "256"),
             ("shards", "eight"),
@@ -459,5 +559,24 @@ mod tests {
         let error = read("shards = true").expect_err("a wrong type");
         assert!(error.contains("shards") && error.contains("true") && error.contains("1 to 255"), "{error}");
         assert!(read("shards = ").expect_err("no TOML").contains("config.toml"));
+    }
+
+    #[test]
+    fn a_cluster_names_every_node_once_and_this_one_too() {
+        let three = "c=h3:3,a=h1:1,b=h2:2";
+        let with = |peers: &str, node: &str| {
+            resolve(&[("peers", peers), ("peer_listen", "0.0.0.0:9700"), ("node", node)])
+        };
+        let config = with(three, "b").expect("valid");
+        let cluster = config.cluster.expect("there is one");
+        let names: Vec<&str> = cluster.members.iter().map(|member| member.name.as_str()).collect();
+        assert_eq!((names, cluster.is_new), (vec!["a", "b", "c"], false));
+        assert!(with(three, "d").expect_err("d is none").contains("\"d\", this node's name"));
+        assert!(with("a=h:1,b=h:2,a=h:3", "a").expect_err("twice").contains("can't be told apart"));
+        assert!(
+            resolve(&[("peers", three), ("node", "a")]).expect_err("where").contains("peer_listen is missing")
+        );
+        let alone = resolve(&[("peer_listen", "0.0.0.0:9700")]).expect_err("for whom");
+        assert!(alone.contains("together with peers"));
     }
 }

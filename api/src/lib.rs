@@ -16,6 +16,7 @@ pub mod archive;
 pub mod audit;
 pub mod body;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod feed;

@@ -8,12 +8,15 @@ use std::process::ExitCode;
 use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
 use api::audit::rebuild;
-use api::cli::{AuditCommand, Cli, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand, SqlCommand};
+use api::cli::{
+    AuditCommand, Cli, ClusterCommand, Command, ConfigCommand, KeysCommand, LogCommand, SnapshotCommand,
+    SqlCommand,
+};
 use api::config::{self, Config};
 use api::node::{self, VerifyError};
 use api::server::Server;
 use api::simulate::SimulateError;
-use api::{demo, keys, simulate, sql};
+use api::{cluster, demo, keys, simulate, sql};
 use clap::Parser;
 use persistence::peers::{Authority, PEER_FOLDER, PeersError};
 use persistence::{HistoryId, RealDisk, inspect};
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
             let issued = Authority::open(&ca).and_then(|authority| authority.issue(&name, &folder));
             certify(issued.map(|()| format!("node {name}: certificate in {}", folder.display())))
         }
+        Command::Cluster(ClusterCommand::Status) => cluster::status(config.admin_listen),
         Command::Snapshot(SnapshotCommand::Verify { file }) => verify_snapshot(&config, &file),
         Command::Sql(SqlCommand::Rebuild) => sql::rebuild(&config),
         Command::Config(ConfigCommand::Check) => {

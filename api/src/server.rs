@@ -27,6 +27,8 @@ use crate::{admin, web};
 
 /// How long clients may take to leave once the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often a node of a cluster tries to announce its key.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 /// How often old samples of histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -58,7 +60,12 @@ impl Server {
         let hub = Hub::new();
         let node = start_node(config, hub.clone()).await?;
         let app = Arc::new(build_app(config, node)?);
-        announce_key(&app).await?;
+        if app.node.board().is_some() {
+            // There may be no leader yet: others are about to start as well.
+            tokio::spawn(announce_when_possible(Arc::clone(&app)));
+        } else {
+            announce_key(&app).await?;
+        }
         let options = FeedOptions {
             limits: if config.limits == Limits::Off { feed::Limits::OFF } else { feed::Limits::default() },
             origins: config.public_url.iter().cloned().collect(),
@@ -152,6 +159,7 @@ async fn start_node(config: &Config, hub: Hub) -> anyhow::Result<Node> {
         segment_bytes: config.segment_bytes,
         snapshot_bytes: config.snapshot_bytes,
         node: config.node_number(),
+        cluster: config.cluster.clone(),
         seal: config.seal,
         master: crate::config::master_key(),
         verifier: Some(std::env::current_exe().context("the program does not know its own path")?),
@@ -177,19 +185,30 @@ fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
     })
 }
 
-/// Puts this node's public key into the log, unless it is there, so that every node takes its tokens.
-async fn announce_key(app: &App) -> anyhow::Result<()> {
+/// [`announce_key`], until it is done.
+async fn announce_when_possible(app: Arc<App>) {
+    while !app.stopping.load(Ordering::Relaxed) {
+        if announce_key(&app).await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(ANNOUNCE_AGAIN).await;
+    }
+}
+
+/// Puts this node's public key into the log, unless it is there, so that every node takes its tokens. Whether it is there
+/// now.
+async fn announce_key(app: &App) -> anyhow::Result<bool> {
     let kid = app.tokens.kid();
     let view = app.node.read().await.map_err(|_| anyhow::anyhow!("the node does not answer"))?;
     if view.accounts(|accounts| accounts.keys().iter().any(|key| key.kid == kid)) {
-        return Ok(());
+        return Ok(true);
     }
     let envelope = Envelope { request: RequestId(Uuid::now_v7().as_u128()), ..Envelope::default() };
     let action = Action::Account(AccountAction::AnnounceKey { kid: kid.to_owned(), public: app.tokens.public() });
     let submitted = app.node.submit(app.node.stamp(), Command { envelope, action, secret: None }).await;
-    if let Err(error) = submitted {
+    if let Err(error) = &submitted {
         // Without room in the log the node still reads; its own tokens are good here all the same.
         tracing::warn!(%error, "The public key that signs tokens could not be announced");
     }
-    Ok(())
+    Ok(submitted.is_ok())
 }

@@ -472,6 +472,18 @@ impl Connection {
         let service = feed.service(viewer);
         let epoch = service.epoch;
         let position = sub.seq.filter(|_| sub.epoch.as_deref() == Some(epoch));
+        if let Some(seq) = position.filter(|_| self.feed.node().board().is_some()) {
+            // Another node has shown it more already.
+            let reached = || view.lot(lot, |_, lot, _| lot.seq >= seq).unwrap_or(false);
+            let until = tokio::time::Instant::now() + BEHIND_AFTER;
+            while !reached() {
+                if tokio::time::Instant::now() >= until {
+                    let text = "The node has not caught up with what another one showed.";
+                    return Err(Failure { after_ms: Some(1_000), ..Failure::new("behind", Retry::Later, text) });
+                }
+                tokio::time::sleep(BEHIND_LOOK).await;
+            }
+        }
         let out = &mut self.out;
         let subscribed = view.lot(lot, |tender, lot, feed| {
             let mut cursor = Cursor::new(tender, lot, feed, viewer, position)?;
@@ -686,6 +698,10 @@ impl Connection {
     }
 }
 
+/// How long a node that is behind another one tries to catch up before it says so.
+const BEHIND_AFTER: Duration = Duration::from_secs(1);
+/// How often it looks whether it has.
+const BEHIND_LOOK: Duration = Duration::from_millis(10);
 /// Between the push `drain` and the close, for answers that are under way.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
 

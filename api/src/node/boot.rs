@@ -11,13 +11,15 @@ use crossbeam::channel::bounded;
 use engine::{Action, LogTime};
 use persistence::archive::{ArchiveError, Archiver, Shipper};
 use persistence::checkpoint::AuditSigner;
+use persistence::peers::PeersError;
 use persistence::{
     AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry,
-    SkipMark, Solo,
+    Replicator, SkipMark, Solo,
 };
 
 use super::audit::{Audit, Followers};
 use super::clock::LeaderClock;
+use super::cluster;
 use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
 use super::door::{Door, Gates};
 use super::erasure::Eraser;
@@ -65,6 +67,14 @@ pub enum BootError {
         /// The command in it.
         position: u32,
     },
+    /// The links to the other nodes can't be made.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// The folder is a cluster's, and the node was started alone.
+    #[error(
+        "the data directory belongs to a cluster, whose entries a node alone can't tell from those that were never committed: give --peers and --peer-listen, as the other nodes have them"
+    )]
+    OfACluster,
     /// The system refused a thread.
     #[error("a thread can't be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -78,9 +88,14 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         seal: options.seal,
         node: options.node,
         master: options.master.clone(),
+        cluster: options.cluster.as_ref().map(|cluster| cluster.cluster(&options.keys)).transpose()?,
+        replicated: options.cluster.is_some(),
         ..Options::new(&options.data, &options.keys)
     };
     let Recovery { mut log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
+    if options.cluster.is_none() && recovered.history.0 == recovered.cluster {
+        return Err(BootError::OfACluster);
+    }
     let machines = copies(&shards);
     let last = machines.iter().map(Machine::now).max().unwrap_or(LogTime(0));
     let clock = Arc::new(LeaderClock::new(last));
@@ -148,18 +163,31 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         clock: super::clock::wall_ms,
     });
     let (tally, wanted) = (Arc::clone(&snapshotter.tally), Arc::clone(&snapshotter.wanted));
+    let joined = options.cluster.as_ref().map(|cluster| {
+        let places = (options.data.as_path(), options.keys.as_path());
+        cluster::join(cluster, places, &recovered, &shared)
+    });
+    let (replicator, links): (Box<dyn Replicator + Send>, _) = match joined.transpose()? {
+        Some((raft, links)) => (Box::new(raft), Some(links)),
+        None => (Box::new(Solo::new(recovered.last.iter().map(|last| last.index), recovered.term)), None),
+    };
+    let board = links.as_ref().map(|links| Arc::clone(&links.board));
     let core = Core::new(CoreParts {
         machines,
         ring: submissions,
-        replicator: Box::new(Solo::new(recovered.last.iter().map(|last| last.index), recovered.term)),
+        replicator,
+        links,
         log,
         sealer: recovered.sealer.clone(),
         view: to_view,
         shared: Arc::clone(&shared),
     });
 
-    for submission in first_commands(recovered.last.len(), &poisoned, shared.clock.now(), super::salt) {
-        ring.send(submission).expect("the ring is empty and has a reader");
+    // Among several nodes a term begins with them, whoever leads it.
+    if board.is_none() {
+        for submission in first_commands(recovered.last.len(), &poisoned, shared.clock.now(), super::salt) {
+            ring.send(submission).expect("the ring is empty and has a reader");
+        }
     }
     let (tell, told) = bounded(1);
     let settle = Submission::Settle(Box::new(move || {
@@ -207,6 +235,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
     };
     let inner = Inner {
         projecting,
+        board,
         archive: archive.transpose()?,
         scrub,
         door,

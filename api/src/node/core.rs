@@ -9,17 +9,28 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use engine::LogTime;
-use persistence::{Batch, LogEvent, LogThread, Replicator, Sealer};
+use engine::{Command, LogTime, Reply};
+use persistence::peers::{Arrival, Frame, FrameKind};
+use persistence::raft::GroupStatus;
+use persistence::{Batch, Change, Lead, LogEvent, LogThread, Message, Replicator, Sealer};
 
 use super::SubmitError;
 use super::clock::LeaderClock;
+use super::cluster::{Links, TICK};
 use super::door::Gates;
-use super::machine::Machine;
-use super::sequencer::{Committed, Received, Sequencer, Submission, Surroundings};
+use super::forward::{self, Forwards};
+use super::machine::{Machine, SYSTEM_SHARD};
+use super::sequencer::{Committed, Elsewhere, Received, Sequencer, Submission, Surroundings};
+use super::view::tender_shard;
 
 /// How often the clock is drawn towards the wall clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
+/// Most frames of other nodes that are taken before the sequencer's next turn.
+const ARRIVALS_A_TURN: usize = 256;
+/// Ticks between two looks at how the groups are doing.
+const BOARD_TICKS: u32 = 5;
+/// How long a node that stops tries to give its leads away.
+const HAND_OVER: Duration = Duration::from_millis(1_500);
 
 /// What the core shares with the other threads.
 pub struct Shared {
@@ -72,6 +83,8 @@ pub struct CoreParts {
     pub view: Sender<Committed>,
     /// What other threads read.
     pub shared: Arc<Shared>,
+    /// The other nodes, where there are any.
+    pub links: Option<Links>,
 }
 
 /// The threads around the sequencer.
@@ -81,6 +94,15 @@ struct Threads {
     log: LogThread,
     view: Sender<Committed>,
     shared: Arc<Shared>,
+    cluster: Option<Cluster>,
+}
+
+/// What the core keeps where there are other nodes.
+struct Cluster {
+    links: Links,
+    forwards: Forwards,
+    /// Who leads each shard, and in which term.
+    leads: Vec<(Lead, u64)>,
 }
 
 impl Surroundings for Threads {
@@ -144,22 +166,79 @@ impl Surroundings for Threads {
     fn stop(&self, reason: &str) -> ! {
         stop_process(reason)
     }
+
+    fn send(&mut self, message: Message) {
+        let Some(Cluster { links, .. }) = &self.cluster else { return };
+        let Message { peer, shard, bytes } = message;
+        // What is dropped is sent again by replication, in its own time.
+        links.peers.send(peer, Frame { kind: FrameKind::Raft, shard, bytes });
+    }
+
+    fn elsewhere(&mut self, elsewhere: Elsewhere) {
+        let now = self.uptime();
+        match &mut self.cluster {
+            // One hop: what another node sent goes back there.
+            Some(cluster) if elsewhere.command.envelope.node == cluster.links.board.node => {
+                cluster.forwards.add(elsewhere, now);
+            }
+            _ => {
+                if let Some(answer) = elsewhere.answer {
+                    answer(Err(SubmitError::NotLeader));
+                }
+            }
+        }
+    }
+
+    fn decided(&mut self, command: &Command, reply: &Reply) {
+        if let Some(Cluster { links, forwards, .. }) = &mut self.cluster
+            && command.envelope.node == links.board.node
+        {
+            forwards.decided(command.envelope.request, reply);
+        }
+    }
+
+    fn led(&mut self, change: Change) {
+        let Some(Cluster { links, leads, .. }) = &mut self.cluster else { return };
+        let Change { shard, lead, term, planned } = change;
+        leads[usize::from(shard)] = (lead, term);
+        let who = match lead {
+            Lead::Me => "this node",
+            Lead::Other(node) => links.board.name_of(node),
+            Lead::Nobody => "nobody",
+        };
+        tracing::info!(shard, term, planned, "Shard {shard} is led by {who} in term {term}");
+        let led = leads.iter().filter(|(lead, _)| *lead == Lead::Me).count();
+        metrics::gauge!("rt_shards_led").set(led as f64);
+    }
+
+    fn anchor(&mut self, last: LogTime) {
+        let stamps = |cluster: &Cluster| cluster.leads.iter().any(|(lead, _)| *lead == Lead::Me);
+        // While it stamps for another shard, no jump of the wall clock changes its stamps.
+        let wall = !self.cluster.as_ref().is_some_and(stamps);
+        self.shared.clock.anchor(last, wall);
+    }
 }
 
 /// The sequencer and what wakes it. [`Core::run`] is its thread.
 pub struct Core {
     sequencer: Sequencer<Threads>,
     clock_due: Instant,
+    tick_due: Instant,
+    ticks: u32,
+    /// When it began to give its leads away, to stop.
+    leaving: Option<Instant>,
 }
 
 impl Core {
     /// A core whose shards hold what recovery found.
     pub fn new(parts: CoreParts) -> Self {
-        let CoreParts { machines, ring, replicator, log, sealer, view, shared } = parts;
+        let CoreParts { machines, ring, replicator, log, sealer, view, shared, links } = parts;
         let origin = Instant::now();
-        let threads = Threads { origin, ring, log, view, shared };
+        let leads = vec![(Lead::Nobody, 0); machines.len()];
+        let cluster = links.map(|links| Cluster { links, forwards: Forwards::default(), leads });
+        let threads = Threads { origin, ring, log, view, shared, cluster };
         let sequencer = Sequencer::new(machines, replicator, sealer, threads);
-        Self { sequencer, clock_due: origin + CLOCK_PERIOD }
+        Self { sequencer, clock_due: origin + CLOCK_PERIOD, tick_due: origin, ticks: 0, leaving: None }
     }
 
     /// Serves until `Stop` has come and everything taken before it is answered.
@@ -167,9 +246,11 @@ impl Core {
         self.threads().shared.core.settle();
         loop {
             self.wait();
+            self.arrivals();
             self.sequencer.turn();
             self.keep_clock();
-            if self.sequencer.is_finished() {
+            self.tick();
+            if self.sequencer.is_finished() && self.has_left() {
                 break;
             }
         }
@@ -194,7 +275,8 @@ impl Core {
         if !self.sequencer.has_work() {
             let takes = self.sequencer.takes();
             let threads = self.threads();
-            if threads.log.events().is_empty() && (!takes || threads.ring.is_empty()) {
+            let arrived = threads.cluster.as_ref().is_some_and(|cluster| !cluster.links.arrivals.is_empty());
+            if threads.log.events().is_empty() && (!takes || threads.ring.is_empty()) && !arrived {
                 // Whoever queued something in the meantime has left a token that ends this at once.
                 std::thread::park_timeout(self.time_to_deadline());
             }
@@ -206,13 +288,152 @@ impl Core {
 
     fn time_to_deadline(&self) -> Duration {
         let threads = self.threads();
-        let mut timeout = self.clock_due.saturating_duration_since(Instant::now());
+        let due = if threads.cluster.is_some() { self.clock_due.min(self.tick_due) } else { self.clock_due };
+        let mut timeout = due.saturating_duration_since(Instant::now());
         if let Some(until) = self.sequencer.held_until() {
             timeout = timeout.min(until.saturating_sub(threads.uptime()));
         } else if let Some(deadline) = self.sequencer.next_deadline() {
             timeout = timeout.min(threads.shared.clock.until(deadline));
         }
         timeout
+    }
+
+    /// Takes what other nodes sent.
+    fn arrivals(&mut self) {
+        for _ in 0..ARRIVALS_A_TURN {
+            let Some(cluster) = &self.threads().cluster else { return };
+            let Ok(arrival) = cluster.links.arrivals.try_recv() else { return };
+            match arrival {
+                Arrival::Frame { from, frame: Frame { kind: FrameKind::Raft, shard, bytes } } => {
+                    if let Err(error) = self.sequencer.step(Message { peer: from, shard, bytes }) {
+                        tracing::debug!(from, shard, "A message of replication was dropped: {error}");
+                    }
+                }
+                Arrival::Frame { from, frame: Frame { kind: FrameKind::Command, shard, bytes } } => {
+                    self.take_passed(from, shard, &bytes);
+                }
+                Arrival::Frame { from, frame: Frame { kind: FrameKind::NotTaken, bytes, .. } } => {
+                    match (forward::read_not_taken(&bytes), &mut self.sequencer.surroundings_mut().cluster) {
+                        (Some((request, why)), Some(cluster)) => cluster.forwards.refused(request, why),
+                        _ => tracing::warn!(from, "A refusal of another node can't be read"),
+                    }
+                }
+                Arrival::Frame { from, frame } => {
+                    tracing::warn!(from, "A frame of kind {:?} is not known here", frame.kind);
+                }
+                Arrival::Connected { hello } => tracing::info!("Node {} is linked", hello.name),
+                Arrival::Lost { node } => self.sequencer.unreachable(node),
+            }
+        }
+    }
+
+    /// Takes a command that another node passed on, or says why not. It is stamped here.
+    fn take_passed(&mut self, from: u16, shard: u16, bytes: &[u8]) {
+        let takes = self.sequencer.takes();
+        let threads = self.threads();
+        let Some(cluster) = &threads.cluster else { return };
+        let tender_shards = cluster.leads.len() as u16 - 1;
+        let is_of = |command: &Command| {
+            let place = command.action.tender().map_or(SYSTEM_SHARD, |tender| tender_shard(tender, tender_shards));
+            command.envelope.node == from && place == shard
+        };
+        let Some((term, mut command)) = forward::read_passed(bytes).filter(|(_, command)| is_of(command)) else {
+            tracing::warn!(from, shard, "A command of another node can't be read, or is not its own");
+            return;
+        };
+        let request = command.envelope.request;
+        let peers = Arc::clone(&cluster.links.peers);
+        let refuse = move |why| {
+            if let Some(frame) = forward::not_taken(shard, request, why) {
+                peers.send(from, frame);
+            }
+        };
+        let gates = &threads.shared.gates;
+        if cluster.leads[usize::from(shard)] != (Lead::Me, term) {
+            refuse(SubmitError::NotLeader);
+        } else if gates.draining.load(Ordering::Relaxed) {
+            refuse(SubmitError::Draining);
+        } else if !takes {
+            refuse(SubmitError::Busy);
+        } else {
+            command.envelope.at = threads.shared.clock.now();
+            command.envelope.salt = threads.salt();
+            // What was decided its sender learns from the entry, which it applies as well.
+            let answer = move |result: Result<Reply, SubmitError>| result.map_or_else(refuse, |_| ());
+            self.sequencer.take(Submission::Command { shard, command, answer: Some(Box::new(answer)) });
+        }
+    }
+
+    /// A tick of the election clock, when one is due.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if self.threads().cluster.is_none() {
+            return;
+        }
+        self.pass_on();
+        if now < self.tick_due {
+            return;
+        }
+        // One, however late: a node that stood still must not think that all others did.
+        self.tick_due = now + TICK;
+        self.ticks += 1;
+        self.sequencer.tick();
+        if self.ticks.is_multiple_of(BOARD_TICKS) {
+            let shards = 0..self.sequencer.machines().len() as u16;
+            let groups: Vec<GroupStatus> = shards.filter_map(|shard| self.sequencer.group(shard)).collect();
+            if let Some(cluster) = &self.threads().cluster {
+                for (shard, group) in groups.iter().enumerate() {
+                    if let (Some((from, _)), true) = (group.wanted, self.ticks.is_multiple_of(500)) {
+                        tracing::error!(
+                            "Shard {shard} needs a snapshot of node {}: this node was away for longer than the others                              keep their entries. Restore it from the archive or from a copy of the other's data",
+                            cluster.links.board.name_of(from)
+                        );
+                    }
+                }
+                metrics::gauge!("rt_forwards_waiting").set(cluster.forwards.len() as f64);
+                cluster.links.board.update(groups);
+            }
+        }
+    }
+
+    /// Passes commands on to who leads their shards.
+    fn pass_on(&mut self) {
+        let threads = self.sequencer.surroundings_mut();
+        let (now, at) = (threads.uptime(), threads.now());
+        let Some(Cluster { links, forwards, leads }) = &mut threads.cluster else { return };
+        if forwards.len() == 0 {
+            return;
+        }
+        let place = |shard: u16| leads[usize::from(shard)];
+        let taken = forwards.turn(
+            now,
+            |shard| place(shard).0,
+            |to, shard, command| {
+                let frame = forward::passed_on(shard, place(shard).1, command);
+                frame.is_some_and(|frame| links.peers.send(to, frame))
+            },
+        );
+        for (shard, mut command, answer) in taken {
+            command.envelope.at = at;
+            self.sequencer.take(Submission::Command { shard, command, answer });
+        }
+    }
+
+    /// Whether a node that stops has given its leads to others, or has tried for long enough.
+    fn has_left(&mut self) -> bool {
+        let Some(cluster) = &self.threads().cluster else { return true };
+        let leads = cluster.leads.iter().any(|(lead, _)| *lead == Lead::Me);
+        match self.leaving {
+            None => {
+                self.leaving = Some(Instant::now());
+                self.sequencer.hand_over(|status| {
+                    let heard = status.followers.iter().filter(|(_, _, heard)| *heard);
+                    heard.max_by_key(|(_, matched, _)| *matched).map(|(node, ..)| *node)
+                });
+                !leads
+            }
+            Some(since) => !leads || since.elapsed() > HAND_OVER,
+        }
     }
 
     fn keep_clock(&mut self) {

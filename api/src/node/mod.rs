@@ -6,9 +6,11 @@
 mod audit;
 mod boot;
 mod clock;
+mod cluster;
 mod core;
 mod door;
 mod erasure;
+mod forward;
 mod machine;
 pub mod projector;
 mod scrub;
@@ -31,6 +33,7 @@ use persistence::{Keys, MasterKey, ScrubStatus, Seal};
 pub use self::audit::{Audit, Copied, Followed, Followers, SIGN_EVERY, Sealed};
 pub use self::boot::{AUDIT, BootError, Poison, Recovery, first_commands, recover, recover_beside};
 pub use self::clock::{LeaderClock, MachineClocks, wall_ms};
+pub use self::cluster::{Board, ClusterOptions};
 pub use self::door::{Door, Gates};
 pub use self::machine::{Machine, SYSTEM_SHARD};
 pub use self::scrub::ScrubOptions;
@@ -69,6 +72,8 @@ pub struct NodeOptions {
     pub archive: Option<Arc<dyn Store>>,
     /// How log and snapshots are read again while the node runs, if they are.
     pub scrub: Option<ScrubOptions>,
+    /// The cluster that the node is of, if it is of one.
+    pub cluster: Option<ClusterOptions>,
     /// Where the log is projected into SQL, if it is.
     pub database: Option<persistence::sql::Place>,
     /// What is sealed of what is written.
@@ -96,6 +101,7 @@ impl NodeOptions {
             database: None,
             master: None,
             verifier: None,
+            cluster: None,
         }
     }
 }
@@ -141,6 +147,7 @@ struct Inner {
     archive: Option<Archive>,
     scrub: Option<Scrubbing>,
     projecting: Option<projector::Projecting>,
+    board: Option<Arc<Board>>,
 }
 
 /// The thread that archives.
@@ -276,6 +283,16 @@ impl Node {
     /// The id of the history that the log holds; changes only when history does.
     pub fn epoch(&self) -> &str {
         &self.inner.epoch
+    }
+
+    /// How the cluster is doing; none for a node alone.
+    pub fn board(&self) -> Option<&Board> {
+        self.inner.board.as_deref()
+    }
+
+    /// The last entry of each shard that the core has applied.
+    pub fn applied(&self) -> Vec<u64> {
+        self.inner.shared.applied.iter().map(|index| index.load(Ordering::Acquire)).collect()
     }
 
     /// This node's number.

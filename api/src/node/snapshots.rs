@@ -21,6 +21,7 @@ use super::audit::{Copied, Followers};
 use super::core::Shared;
 use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::sequencer::Submission;
 use super::view::{ViewShard, Views};
 use crate::feed::Hub;
 
@@ -122,6 +123,10 @@ impl Snapshotter {
                 tracing::info!(
                     "Snapshot written and loaded in {took} ms; {meanwhile} entries were applied meanwhile"
                 );
+                // Replication keeps entries in memory for nodes that are behind, up to what is covered.
+                if self.eraser.ring.send(Submission::Covered(covered.clone())).is_ok() {
+                    self.shared.core.wake();
+                }
                 self.truncator.truncate(covered).map_err(|error| error.to_string())
             }
             Err(error) if stop.try_recv() == Err(TryRecvError::Disconnected) => Err(error.to_string()),

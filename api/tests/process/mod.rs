@@ -24,7 +24,8 @@ pub struct Process {
     settings: Vec<String>,
 }
 
-fn free_address() -> SocketAddr {
+/// An address that nobody listens on now.
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
@@ -51,12 +52,17 @@ impl Process {
 
     /// As [`Process::start`], with more settings on the command line.
     pub async fn start_with(dir: &Path, home: &Path, settings: &[&str]) -> Self {
+        let process = Self::spawn_with(dir, home, settings);
+        process.ready().await;
+        process
+    }
+
+    /// As [`Process::start_with`], and does not wait until it serves.
+    pub fn spawn_with(dir: &Path, home: &Path, settings: &[&str]) -> Self {
         let (address, admin) = (free_address(), free_address());
         let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
         let child = spawn(dir, home, address, admin, &settings);
-        let process = Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned(), settings };
-        process.ready().await;
-        process
+        Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned(), settings }
     }
 
     /// A client without a token.
@@ -69,7 +75,8 @@ impl Process {
         Client { address: self.admin, token: None }
     }
 
-    async fn ready(&self) {
+    /// Waits until it serves.
+    pub async fn ready(&self) {
         for _ in 0..400 {
             // The client takes a refused connection for a failed test, so it asks only when somebody listens.
             if TcpStream::connect(self.admin).await.is_ok() && self.admin().get("/readyz").await.status == 200 {
@@ -89,6 +96,17 @@ impl Process {
     pub fn freeze(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("frozen");
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// A start on the same data, which is not waited for.
+    pub fn spawn_again(&mut self) {
+        self.child = spawn(&self.dir, &self.home, self.address, self.admin, &self.settings);
     }
 
     /// SIGKILL, and a start on the same data.

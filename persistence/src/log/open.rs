@@ -80,7 +80,8 @@ impl Log {
             files: scan.used,
             overwrites: scan.overwrites,
             terms: scan.terms,
-            replicated,
+            // Also where a tool reads a node's folder that was stopped.
+            replicated: replicated || meta.history.0 == meta.cluster,
         };
         info!(
             log.records = scan.records,
