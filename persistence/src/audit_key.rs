@@ -164,7 +164,7 @@ impl Keys {
         let (document, mut handovers) = self.audit_key_and_handovers()?;
         let (old, from) = pair_of(&document);
         let pair = Ed25519KeyPair::generate().expect("a key can be made");
-        let next = pair.to_pkcs8v1().expect("a new key has a PKCS#8 form");
+        let next = pair.to_pkcs8().expect("a new key has a PKCS#8 form");
         let to = pair.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes");
         // First the key, so that nothing is handed over to one that a power cut took away.
         self.replace(NEXT, next.as_ref())?;

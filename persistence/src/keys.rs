@@ -403,12 +403,14 @@ impl Keys {
         match self.disk.open(&path) {
             Ok(file) => {
                 let bytes = Zeroizing::new(read_all(&*file).map_err(at(&path))?);
-                Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| damaged(&path, "not PKCS#8"))?;
+                let fits = Ed25519KeyPair::from_pkcs8(&bytes);
+                fits.map_err(|_| damaged(&path, "not a private key in PKCS#8, or not the one of its public key"))?;
                 Ok(bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let pair = Ed25519KeyPair::generate().expect("a key can be made");
-                let document = pair.to_pkcs8v1().expect("a new key has a PKCS#8 form");
+                // Version 2 of PKCS#8 holds the public key too: a private key that changed in one bit does not fit it.
+                let document = pair.to_pkcs8().expect("a new key has a PKCS#8 form");
                 replace(&*self.disk, &self.dir, name, document.as_ref()).map_err(at(&path))?;
                 Ok(Zeroizing::new(document.as_ref().to_vec()))
             }

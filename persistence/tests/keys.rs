@@ -165,3 +165,64 @@ fn a_destruction_that_is_cut_short_leaves_a_key_or_none() {
         }
     }
 }
+
+/// A key file is what was written or is refused by name: its public key beside it tells a changed private key.
+#[test]
+fn every_changed_bit_of_a_signing_key_is_told_or_harmless() {
+    let disk = FaultyDisk::new();
+    let keys = || Keys::open(Arc::new(disk.clone()) as Arc<dyn Disk>, Path::new("/keys"), random(), true);
+    let token = keys().expect("opened").token_key().expect("made");
+    let public = *signer(&disk).expect("made").public();
+    rotate(&disk, 10).expect("made");
+    let rotated = *signer(&disk).expect("read").public();
+    assert_ne!(public, rotated);
+    for name in ["token.p8", "audit.p8"] {
+        let path = Path::new("/keys").join(name);
+        let whole = disk.content(&path).expect("there");
+        let (mut refused, seed) = (0, 16..48);
+        for bit in 0..whole.len() * 8 {
+            disk.damage(&path, |bytes| {
+                bytes.clone_from(&whole);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            });
+            let found = if name == "token.p8" {
+                keys().expect("opened").token_key().map(|found| found[seed.clone()] == token[seed.clone()])
+            } else {
+                signer(&disk).map(|found| *found.public() == rotated)
+            };
+            match found {
+                Ok(same) => assert!(same && !seed.contains(&(bit / 8)), "{name}: bit {bit} is another key"),
+                Err(error) => {
+                    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused >= 64 * 8, "{name}: both keys, and most of what is around them: {refused}");
+        disk.damage(&path, |bytes| bytes.clone_from(&whole));
+    }
+}
+
+/// Key files of earlier programs hold the private key alone.
+#[test]
+fn signing_keys_of_earlier_programs_are_read() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/audit-v1/keys__audit.p8.bin");
+    let old = std::fs::read(sample).expect("in the repository");
+    assert_eq!(old.len(), 48, "PKCS#8 version 1");
+    let disk = FaultyDisk::new();
+    signer(&disk).expect("made");
+    for name in ["token.p8", "audit.p8"] {
+        let file = disk.create(&Path::new("/keys").join(name)).expect("made");
+        file.write_at(0, &[&old]).expect("written");
+    }
+    let first = *signer(&disk).expect("read").public();
+    let keys = Keys::open(Arc::new(disk.clone()) as Arc<dyn Disk>, Path::new("/keys"), random(), true);
+    assert_eq!(keys.expect("opened").token_key().expect("read")[..], old);
+    assert_eq!(disk.content(Path::new("/keys/audit.p8")).expect("there"), old, "left as it is");
+    // The next one holds its public key.
+    let second = rotate(&disk, 10).expect("made");
+    let found = signer(&disk).expect("read");
+    assert_eq!((*found.public(), found.publics()[0]), (second, first));
+    let new = disk.content(Path::new("/keys/audit.p8")).expect("there");
+    assert!(new.len() > 64 && new.windows(32).any(|window| window == second));
+}
