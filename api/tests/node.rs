@@ -10,6 +10,8 @@ use engine::{
     LotStage, OrganisationId, OrganisationKind, Recall, Reply, RequestId, RulesSpec, Secret, TenderId, TenderSpec,
     UserId,
 };
+use persistence::RealDisk;
+use persistence::inspect::{Soundness, verify};
 use persistence::merkle::is_consistent;
 
 /// Last entry, size and root of each shard's tree.
@@ -128,6 +130,10 @@ async fn a_restart_gives_every_answer_and_the_same_state() {
         let reply = submit(&node, supplier, 10_000 + n, bid(tender, 1_000_000 - n as i64)).await.expect("taken");
         let Answer::Bid(_) = reply.answer else { panic!("{reply:?}") };
         answered.push((10_000 + n, reply));
+        // The audit has hashed the beginning by the time that the next segment is begun.
+        while n == 100 && node.audit_roots().iter().skip(1).all(|(index, ..)| *index < 50) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
     node.read().await.expect("at the tip");
     let (epoch, before) = (node.epoch().to_owned(), node.state_hashes());
@@ -137,6 +143,14 @@ async fn a_restart_gives_every_answer_and_the_same_state() {
         Err(SubmitError::Draining),
         "a node that stopped takes nothing"
     );
+    // Its segments state the trees that the audit's thread has left, and its entries give them.
+    let mut lines = Vec::new();
+    assert_eq!(verify(&RealDisk, &options.data, &mut lines).expect("written"), Soundness::Sound);
+    let lines = String::from_utf8(lines).expect("text");
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+    assert!(last["segments"].as_u64() > Some(1) && last["tree_heads"]["unchecked"] == 0, "{last}");
+    assert!(last["tree_heads"]["checked"].as_u64() > Some(0), "{last}");
+    assert!(last["tree_heads"]["signed_roots"].as_u64() > Some(0), "signed when it ended: {last}");
 
     // From zero, with snapshots from now on.
     options.snapshot_bytes = 20_000;

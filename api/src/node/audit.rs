@@ -262,6 +262,8 @@ impl Audit {
         if audit.size() > *kept {
             *kept = audit.size();
             audit.keep(&checkpoint);
+            // What others are shown is not to be forgotten when the process ends. A failure is told by who needs the files.
+            let _later = audit.reader();
         }
         // Under the lock, so that the feed never sees an older one behind a newer one.
         self.hub.publish_root(&checkpoint, &self.epoch, &signer.kid());
