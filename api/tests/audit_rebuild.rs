@@ -5,35 +5,12 @@ mod process;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use process::{Process, sign_up};
 use serde_json::{Value, json};
+use support::program::{copy, program, said};
 use support::{Client, Ids, create_tender, eventually};
-
-fn program(dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reversetender"));
-    command.args(arguments);
-    command.arg("--data").arg(dir.join("data")).arg("--keys").arg(dir.join("keys"));
-    command.output().expect("it runs")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            std::fs::copy(&path, &target).map(|_| ()).expect("copied")
-        }
-    }
-}
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };

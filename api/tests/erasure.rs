@@ -5,12 +5,13 @@ mod process;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use persistence::{Log, Options, Part, RealDisk, Snapshots};
 use process::{Process, sign_up};
 use serde_json::json;
+use support::program::{copy, program, said};
 use support::socket::Socket;
 use support::{Client, Ids, PASSWORD, create_tender, eventually};
 
@@ -18,30 +19,6 @@ use support::{Client, Ids, PASSWORD, create_tender, eventually};
 /// organisation too, which stays.)
 const GONE: [&str; 3] = ["marker-5d1f@example.com", "marker-8e2a@example.com", "Nadia marker"];
 const LIMIT: &str = "731904551127.93";
-
-fn program(dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reversetender"));
-    command.args(arguments);
-    command.arg("--data").arg(dir.join("data")).arg("--keys").arg(dir.join("keys"));
-    command.output().expect("it runs")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            std::fs::copy(&path, &target).map(|_| ()).expect("copied")
-        }
-    }
-}
 
 /// Everything that `keys` opens of the data folder `data`, as text: every entry of the log and every snapshot.
 fn opened(data: &Path, keys: &Path) -> String {

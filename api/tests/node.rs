@@ -1,18 +1,21 @@
 //! The node without HTTP: what is answered is durable, a restart gives the same state, deadlines come in time.
 
+#[path = "support/spec.rs"]
+mod spec;
+
 use std::path::Path;
 use std::time::Duration;
 
 use api::feed::Hub;
 use api::node::{Node, NodeOptions, SubmitError};
 use engine::{
-    Access, AccountAction, Action, Answer, Command, Decimal, Envelope, Format, Item, Key, LotMode, LotSpec,
-    LotStage, OrganisationId, OrganisationKind, Recall, Reply, RequestId, RulesSpec, Secret, TenderId, TenderSpec,
-    UserId,
+    AccountAction, Action, Answer, Command, Decimal, Envelope, Format, Key, LotStage, OrganisationId,
+    OrganisationKind, Recall, Reply, RequestId, Secret, TenderId, UserId,
 };
 use persistence::RealDisk;
 use persistence::inspect::{Soundness, verify};
 use persistence::merkle::is_consistent;
+use spec::{one_lot, rules};
 
 /// Last entry, size and root of each shard's tree.
 type Roots = Vec<(u64, u64, [u8; 32])>;
@@ -33,30 +36,6 @@ fn start(options: &NodeOptions) -> Node {
     Node::start(options, &Hub::new()).expect("the node starts")
 }
 
-fn spec(duration_s: i64) -> TenderSpec {
-    let rules =
-        RulesSpec { duration_s: Some(duration_s), guard_percent: None, ..RulesSpec::default(Format::English) };
-    let item =
-        Item { description: "52119-0K".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
-    TenderSpec {
-        title: "Bumper".into(),
-        description: String::new(),
-        reference: String::new(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
-    }
-}
-
 fn command(organisation: OrganisationId, request: u128, action: Action) -> Command {
     let key = Some(Key { scoped: request, body: 1 });
     let request = RequestId(request);
@@ -75,7 +54,10 @@ async fn submit(
 async fn open_tender(node: &Node, id: u128, duration_s: i64) -> TenderId {
     let tender = TenderId::new(id << 32);
     let base = id * 1_000;
-    let mut actions = vec![(BUYER, Action::CreateTender { tender, spec: Box::new(spec(duration_s)) })];
+    let mut actions = vec![(
+        BUYER,
+        Action::CreateTender { tender, spec: Box::new(one_lot(rules(Format::English, duration_s))) },
+    )];
     for organisation in SUPPLIERS {
         let (adjustments, features) = (Vec::new(), Vec::new());
         actions.push((BUYER, Action::Admit { tender, organisation, adjustments, features, accepted: false }));

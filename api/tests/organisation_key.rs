@@ -10,12 +10,13 @@ use std::time::Duration;
 use api::feed::Hub;
 use api::node::{BootError, Node, NodeOptions, SubmitError};
 use engine::{
-    Access, Action, Answer, Command, Decimal, Envelope, Format, Item, Key, LotMode, LotSpec, OrganisationId,
-    Refusal, Reply, RequestId, RulesSpec, TenderId, TenderSpec,
+    Action, Answer, Command, Decimal, Envelope, Format, Key, OrganisationId, Refusal, Reply, RequestId, RulesSpec,
+    TenderId,
 };
 use futures_util::future::join_all;
 use process::{Process, sign_up};
 use serde_json::json;
+use support::spec::{one_lot, rules};
 use support::{PASSWORD, create_tender, eventually};
 
 const BUYER: OrganisationId = OrganisationId(1 << 64);
@@ -54,31 +55,7 @@ async fn submit(
 
 async fn open_tender(node: &Node) -> TenderId {
     let tender = TenderId::new(7 << 32);
-    let rules = RulesSpec {
-        duration_s: Some(3_600),
-        auto_bid: true,
-        guard_percent: None,
-        ..RulesSpec::default(Format::English)
-    };
-    let item =
-        Item { description: "Bumper".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
-    let spec = TenderSpec {
-        title: "Bumper".into(),
-        description: String::new(),
-        reference: String::new(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
-    };
+    let spec = one_lot(RulesSpec { auto_bid: true, ..rules(Format::English, 3_600) });
     let admit = |organisation| {
         let (adjustments, features) = (Vec::new(), Vec::new());
         Action::Admit { tender, organisation, adjustments, features, accepted: false }

@@ -1,5 +1,8 @@
 //! The projection into SQL: whatever breaks, the tables are the fold of the log; what is hidden is not in them.
 
+#[path = "support/spec.rs"]
+mod spec;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +11,12 @@ use api::feed::Hub;
 use api::node::projector::{self, ProjectError};
 use api::node::{Node, NodeOptions};
 use engine::{
-    Access, AccountAction, Action, Answer, BidderRef, Command, Decimal, Envelope, Format, Item, LotMode, LotSpec,
-    OrganisationId, OrganisationKind, RequestId, RulesSpec, Secret, TenderId, TenderSpec, UserId,
+    AccountAction, Action, Answer, BidderRef, Command, Decimal, Envelope, Format, OrganisationId,
+    OrganisationKind, RequestId, Secret, TenderId, TenderSpec, UserId,
 };
 use persistence::sql::{BIDS, Place, Point, Store, StoreError, TABLES, Value};
 use persistence::{Log, LogReader, Options, RealDisk};
+use spec::{one_lot, rules};
 
 const BUYER: OrganisationId = OrganisationId(1 << 64);
 const SUPPLIERS: [OrganisationId; 3] = [OrganisationId(2 << 64), OrganisationId(3 << 64), OrganisationId(4 << 64)];
@@ -28,26 +32,8 @@ fn options(dir: &Path, database: Option<Place>) -> NodeOptions {
 }
 
 fn spec(format: Format, duration_s: i64) -> TenderSpec {
-    let rules = RulesSpec { duration_s: Some(duration_s), guard_percent: None, ..RulesSpec::default(format) };
-    let item =
-        Item { description: "52119-0K".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
-    TenderSpec {
-        title: "Stoßstange ‹Bumper›".into(),
-        description: String::new(),
-        reference: "RFQ-17".into(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
-    }
+    let (title, reference) = ("Stoßstange ‹Bumper›".into(), "RFQ-17".into());
+    TenderSpec { title, reference, ..one_lot(rules(format, duration_s)) }
 }
 
 /// Sends commands with request ids that count up.

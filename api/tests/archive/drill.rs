@@ -9,7 +9,8 @@ use engine::Action;
 use persistence::Seal;
 use persistence::archive::{ArchiveError, Target};
 
-use crate::world::{BUYER, TENDER, World, bids, copy_dir, objects, open_tender, person, submit};
+use crate::support::program::copy;
+use crate::world::{BUYER, TENDER, World, bids, objects, open_tender, person, submit};
 
 /// A history with several segments and snapshots, shipped while it went on; how many entries it has.
 pub async fn history(world: &World, data: &str, archive: &str) -> u64 {
@@ -43,7 +44,7 @@ async fn every_target_gives_the_state_of_a_cold_replay() {
     assert_eq!(world.recovered("latest"), before);
 
     // Without any snapshot the whole log is there, and gives the same.
-    copy_dir(&world.path("archive"), &world.path("bare"));
+    copy(&world.path("archive"), &world.path("bare"));
     std::fs::remove_dir_all(world.path("bare/mark")).expect("removed");
     let bare = world.restore("bare", "whole", Target::Latest).expect("restored");
     assert_eq!((bare.position, bare.snapshot), (entries, None));

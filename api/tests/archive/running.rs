@@ -11,6 +11,7 @@ use persistence::archive::Target;
 use persistence::{Options, RealDisk, Seal, system_random};
 
 use crate::drill::history;
+use crate::support::program::said;
 use crate::world::{World, aside, bids, open_tender, person};
 
 /// The state of each shard: index and hash.
@@ -28,10 +29,6 @@ fn run(world: &World, master: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reversetender"));
     command.current_dir(world.dir.path()).env("RT_MASTER_KEY", master).args(arguments);
     command.output().expect("it runs")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn recovered(world: &World, master: &str, data: &str) -> States {

@@ -10,11 +10,13 @@ use api::archive::Location;
 use api::feed::Hub;
 use api::node::{Machine, Node, NodeOptions, recover};
 use engine::{
-    Access, AccountAction, Action, Command, Decimal, Envelope, Format, Item, Key, LotMode, LotSpec,
-    OrganisationId, OrganisationKind, RequestId, RulesSpec, Secret, TenderId, TenderSpec, UserId,
+    AccountAction, Action, Command, Decimal, Envelope, Format, Key, OrganisationId, OrganisationKind, RequestId,
+    Secret, TenderId, UserId,
 };
 use persistence::archive::{ArchiveError, Part, Progress, Restore, Restored, Store, Target};
 use persistence::{Log, Options, RealDisk, Seal, system_random};
+
+use crate::support::spec::{one_lot, rules};
 
 pub const BUYER: OrganisationId = OrganisationId(1 << 64);
 pub const SUPPLIER: OrganisationId = OrganisationId(2 << 64);
@@ -144,26 +146,7 @@ pub async fn person(node: &Node, n: u128) {
 
 /// Opens the tender with one lot.
 pub async fn open_tender(node: &Node) {
-    let rules = RulesSpec { duration_s: Some(36_000), guard_percent: None, ..RulesSpec::default(Format::English) };
-    let item =
-        Item { description: "52119-0K".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
-    let spec = TenderSpec {
-        title: "Bumper".into(),
-        description: String::new(),
-        reference: String::new(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
-    };
+    let spec = one_lot(rules(Format::English, 36_000));
     submit(node, BUYER, 1, Action::CreateTender { tender: TENDER, spec: Box::new(spec) }).await;
     let (adjustments, features) = (Vec::new(), Vec::new());
     let admit = Action::Admit { tender: TENDER, organisation: SUPPLIER, adjustments, features, accepted: true };
@@ -206,18 +189,4 @@ pub fn objects(archive: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     walk(archive, "", &mut found);
     found
-}
-
-/// Copies a folder.
-pub fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy_dir(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).expect("copied");
-        }
-    }
 }

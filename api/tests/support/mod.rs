@@ -4,7 +4,9 @@
 #![allow(dead_code)] // Every test binary uses its own part of it.
 
 pub mod contract;
+pub mod program;
 pub mod socket;
+pub mod spec;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
