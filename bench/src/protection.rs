@@ -62,7 +62,8 @@ impl Side {
         let options = Options { seal, ..Options::new(&data, folder.join("keys")) };
         let (log, recovered) = Log::open(Arc::new(RealDisk), options)?;
         let sealer = recovered.sealer.clone();
-        let place = AuditPlace::new(Arc::new(RealDisk), &data, sealer.clone(), recovered.history);
+        let place = AuditPlace::new(Arc::new(RealDisk), &data, sealer.clone(), recovered.history)
+            .telling(log.tree_heads());
         let audit = audit.then(|| AuditShard::open(&place, SHARD, Vec::new(), Vec::new())).transpose()?;
         let (workload, _, opening) = Workload::recorded(10);
         let mut this = Self { log, sealer, audit, workload, batch: Batch::new() };

@@ -10,7 +10,7 @@ use persistence::faulty::FaultyDisk;
 use persistence::inspect::{Soundness, verify};
 use persistence::raft::{Raft, RaftMember, RaftOptions};
 use persistence::{
-    Batch, Last, Lead, Log, OpenError, Placed, Ready, Recovered, Replicator, Sealer, SkipMark, Vote,
+    Batch, Disk, Last, Lead, Log, OpenError, Placed, Ready, Recovered, Replicator, Sealer, Section, SkipMark, Vote,
 };
 
 /// Appends entries of shard 1 with their terms, and behind them a vote if there is one, by one flush.
@@ -162,6 +162,48 @@ fn a_lone_voter_goes_on_after_every_start() {
             let done = settle(&mut raft, &mut log, &recovered.sealer);
             assert_eq!(commands(&done), [number]);
             applied.push(number);
+        }
+    }
+}
+
+/// The segments in which it voted are gone: it knows its terms, and never votes twice in one.
+#[test]
+fn a_lone_voter_goes_on_after_its_log_was_cut() {
+    let disk = FaultyDisk::new();
+    let (mut terms, mut last) = (vec![0; usize::from(SHARDS)], 0);
+    for start in 1..=4 {
+        let (mut log, recovered) = open(&disk).expect("opened");
+        for (shard, term) in terms.iter().enumerate().filter(|(_, term)| **term > 0) {
+            let vote = recovered.votes[shard].expect("it voted");
+            assert_eq!((vote.term, vote.vote), (*term, 2), "start {start}, shard {shard}");
+        }
+        let mut raft = Raft::new(alone(), recovered.shard_logs().expect("read"));
+        settle(&mut raft, &mut log, &recovered.sealer);
+        for (shard, term) in terms.iter_mut().enumerate() {
+            assert_eq!(raft.lead(shard as u16), Lead::Me);
+            assert!(raft.term(shard as u16) > *term, "start {start}: a term is nobody's twice");
+            *term = raft.term(shard as u16);
+        }
+        assert_eq!(raft.last_index(1), last + 1, "the entry that begins its term");
+        for number in 0..12 {
+            raft.propose(1, vec![bid(number, 12_000)]).expect("it leads");
+            settle(&mut raft, &mut log, &recovered.sealer);
+        }
+        last = raft.last_index(1);
+        let places: Vec<Last> = log.last().to_vec();
+        let mut covered = Vec::new();
+        for _ in 0..2 {
+            let mut writer = recovered.snapshots.begin(&places).expect("begun");
+            writer.frame(1, Section::Engine, None, b"state").expect("written");
+            covered = writer.finish().expect("finished");
+        }
+        log.truncate(&covered).expect("truncated");
+        drop(log);
+        // Those that wait to be used again go too: the newest but the one that is made ready stays.
+        let segments = segments(&disk);
+        assert!(segments.len() >= 3, "{segments:?}");
+        for path in &segments[..segments.len() - 2] {
+            Disk::remove(&disk, path).expect("removed");
         }
     }
 }

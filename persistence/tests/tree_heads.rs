@@ -13,7 +13,7 @@ use persistence::faulty::{Crash, FaultyDisk};
 use persistence::inspect::{Soundness, inspect, verify};
 use persistence::merkle::{Hash, empty_root, node_hash};
 use persistence::{
-    AuditPlace, AuditShard, Disk, Last, Log, OpenError, Options, Recovered, Seal, Section, TreeHead, Vote,
+    AuditPlace, AuditShard, Batch, Disk, Last, Log, OpenError, Options, Recovered, Seal, Section, TreeHead, Vote,
     leaf_hash,
 };
 use serde_json::Value;
@@ -435,6 +435,53 @@ fn what_is_stated_is_true_after_a_power_cut_at_every_operation() {
     assert!(operation > 40 && stated > 100, "{operation} operations, {stated} heads");
 }
 
+/// With several nodes what was not committed may be replaced, also behind a segment's beginning: what is stated are trees
+/// of what was committed, and the log gives them by what stands in the end.
+#[test]
+fn replaced_entries_are_in_no_tree() {
+    let disk = FaultyDisk::new();
+    let (mut node, mut roots) = (Node::open(&disk, options(), 0).expect("opened"), Roots::default());
+    let sealer = node.recovered.sealer.clone();
+    let write = |node: &mut Node, index: u64, term: u64, number: u64, mark: Option<u64>| {
+        let next = entry(index, vec![bid(number, 8_000), bid(number, 0)]);
+        let mut batch = Batch::new();
+        batch.push_entry(1, term, &next, &sealer).expect("encoded");
+        if let Some(commit) = mark {
+            batch.push_vote(1, Vote { term, vote: 2, commit }).expect("encoded");
+        }
+        node.log.append(&mut batch).expect("appended");
+        next
+    };
+    let (mut replaced, mut over_the_edge) = (0, 0);
+    for term in 1..=12 {
+        // Eight entries, of which the first four are committed; the others are replaced in the next term.
+        let committed = 4 * (term - 1);
+        for place in 1..=8 {
+            let (index, before) = (committed + place, segments(&disk).len());
+            let next = write(&mut node, index, term, 100 * term + place, (place == 5).then_some(committed + 4));
+            if place <= 4 {
+                roots.add(1, &next);
+                node.audits[1].feed(&next, &[]);
+            } else {
+                replaced += 1;
+                over_the_edge += u64::from(segments(&disk).len() > before);
+            }
+        }
+    }
+    assert!(replaced > 40 && over_the_edge > 2, "{replaced} {over_the_edge}");
+    drop(node);
+    let (_log, recovered) = open(&disk).expect("opened");
+    assert!(recovered.tree_heads.len() > 8);
+    roots.check(&recovered.tree_heads);
+    let (soundness, line) = verified(&disk);
+    let [checked, unchecked, _] = heads_of(&line);
+    assert_eq!(
+        (soundness, checked as usize, unchecked),
+        (Soundness::Sound, recovered.tree_heads.len(), 0),
+        "{line}"
+    );
+}
+
 /// A segment that an earlier program made ready has no place for them.
 #[test]
 fn a_segment_of_an_earlier_version_holds_none() {
@@ -522,7 +569,7 @@ fn sample(roots: &mut Roots) -> FaultyDisk {
             node.round(3 * start as u64 + round, 10, roots).expect("appended");
         }
         if start == 0 {
-            let mut batch = persistence::Batch::new();
+            let mut batch = Batch::new();
             batch.push_vote(1, Vote { term: 2, vote: 1, commit: 3 }).expect("encoded");
             node.log.append(&mut batch).expect("appended");
         }
