@@ -346,7 +346,9 @@ pub struct Options {
     /// Bytes of a log segment [default: 67108864].
     #[arg(long, env = "RT_SEGMENT_BYTES", value_name = "N", global = true)]
     pub segment_bytes: Option<String>,
-    /// Bytes of log after which a snapshot is taken and old segments are reused [default: 268435456].
+    /// Bytes of log after which a snapshot is taken and old segments are reused, or a quarter of what the last snapshot
+    /// has,
+    /// if that is more [default: 67108864].
     #[arg(long, env = "RT_SNAPSHOT_BYTES", value_name = "N", global = true)]
     pub snapshot_bytes: Option<String>,
     /// Where the log is archived all the time, to be restored elsewhere: a folder on another disk, or s3://BUCKET/PREFIX

@@ -67,7 +67,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { key: "shards", default: "8", valid: "1 to 255; counts at the first start only" },
     Setting { key: "segment_bytes", default: "67108864", valid: "a multiple of 4096 from 65536 to 1073741824" },
-    Setting { key: "snapshot_bytes", default: "268435456", valid: "from 65536" },
+    Setting { key: "snapshot_bytes", default: "67108864", valid: "from 65536" },
     Setting { key: "archive", default: "none", valid: Location::VALID },
     Setting { key: "scrub_period_s", default: "604800", valid: "seconds, 1 to 31536000, or 0 for never" },
     Setting { key: "scrub_bytes_per_s", default: "8388608", valid: "from 65536" },

@@ -4,17 +4,18 @@
 mod spec;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::feed::Hub;
-use api::node::{Node, NodeOptions, SubmitError};
+use api::feed::{Hub, LotFeed};
+use api::node::{Node, NodeOptions, SubmitError, View, Views, recover};
 use engine::{
     AccountAction, Action, Answer, Command, Decimal, Envelope, Format, Key, LotStage, OrganisationId,
     OrganisationKind, Recall, Reply, RequestId, Secret, TenderId, UserId,
 };
-use persistence::RealDisk;
 use persistence::inspect::{Soundness, verify};
 use persistence::merkle::is_consistent;
+use persistence::{Options, RealDisk};
 use spec::{one_lot, rules};
 
 /// Last entry, size and root of each shard's tree.
@@ -269,4 +270,41 @@ async fn a_lot_closes_by_itself_and_what_comes_later_is_late() {
         .expect("the lot is there");
     assert_eq!((stage, closed_at), (LotStage::Closed, Some(closes_at)));
     node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_gives_the_same_state_whatever_it_keeps_of_the_feeds() {
+    const BIDS: u64 = 300;
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = options(dir.path());
+    let node = start(&options);
+    let tender = open_tender(&node, 7, 3_600).await;
+    for n in 0..BIDS {
+        let supplier = SUPPLIERS[n as usize % 3];
+        let action = bid(tender, 1_000_000 - n as i64);
+        submit(&node, supplier, 10_000 + u128::from(n), action).await.expect("taken");
+    }
+    node.read().await.expect("at the tip");
+    let before = node.state_hashes();
+    node.stop();
+    drop(node);
+
+    let mut kept = Vec::new();
+    for frames in [0, 8 << 10, u64::MAX] {
+        let layout = Options { shards: 4, segment_bytes: 64 << 10, ..Options::new(&options.data, &options.keys) };
+        let recovery = recover(Arc::new(RealDisk), layout, &Hub::new(), frames).expect("it starts");
+        let bytes = recovery.bytes;
+        assert!(bytes > BIDS * 100 && bytes < BIDS * 500, "{bytes} bytes of log for {BIDS} bids");
+        let machines = recovery.shards.iter().map(|shard| &shard.machine);
+        let after: Vec<_> = machines.map(|machine| (machine.index(), machine.state_hash())).collect();
+        assert_eq!(after, before);
+        let view = View::new(Views::new(recovery.shards));
+        let feed = |_: &_, lot: &engine::Lot, feed: &LotFeed| (lot.seq, feed.seq(), feed.steps());
+        let (lot, seq, steps) = view.lot(tender.lot(1), feed).expect("it has a feed");
+        assert_eq!(lot, seq, "the window ends where the lot stands");
+        kept.push((steps as u64, seq));
+    }
+    let [(none, _), (some, _), (all, seq)] = kept[..] else { panic!("{kept:?}") };
+    assert_eq!((none, all), (0, seq));
+    assert!(some > 10 && some < BIDS / 2, "{some} of {all} steps lie in the last 8 KiB");
 }

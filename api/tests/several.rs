@@ -293,7 +293,7 @@ impl World {
     fn start(&mut self, node: u16) {
         let member = &mut self.members[usize::from(node) - 1];
         member.starts += 1;
-        let recovery = recover(Arc::new(member.disk.clone()), layout(node), &Hub::new()).expect("it starts");
+        let recovery = recover(Arc::new(member.disk.clone()), layout(node), &Hub::new(), 0).expect("it starts");
         let Recovery { log, recovered, shards, poisoned, .. } = recovery;
         assert!(poisoned.is_empty());
         let machines: Vec<Machine> = shards.into_iter().map(|shard| shard.machine).collect();

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::file_seal::FileOpener;
 use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, record_len};
-use crate::scan::{SegmentFile, entry_error, open_record, read, record_at};
+use crate::scan::{SegmentFile, entry_error, open_record, opener, read, record_at};
 use crate::terms::Overwrite;
 
 /// One entry read back.
@@ -23,6 +23,8 @@ pub struct RecoveredEntry {
     pub entry: engine::Entry,
     /// What the chains need of secret parts whose key was destroyed.
     pub erased: Vec<(u32, [u8; 32])>,
+    /// How many bytes of log lie behind its record; 0 for the last one.
+    pub behind: u64,
 }
 
 /// The entries of the log in its order, those after the snapshot.
@@ -30,6 +32,8 @@ pub struct Entries {
     disk: Arc<dyn Disk>,
     sealer: Sealer,
     files: std::vec::IntoIter<SegmentFile>,
+    /// Bytes of records in `files`.
+    bytes: u64,
     after: Vec<u64>,
     /// The last entry of each shard that is wanted, where not all are.
     until: Option<Vec<u64>>,
@@ -59,7 +63,8 @@ impl Entries {
             base.iter().zip(&after).all(|(last, after)| last.index <= *after)
         });
         let files = files[covered.count()..].to_vec();
-        Self { disk, sealer, files: files.into_iter(), after, until: None, overwrites, now: None }
+        let bytes = files.iter().map(content).sum();
+        Self { disk, sealer, files: files.into_iter(), bytes, after, until: None, overwrites, now: None }
     }
 
     /// Those up to entry `until[shard]` of every shard.
@@ -73,8 +78,9 @@ impl Entries {
                 let Some(file) = self.files.next() else {
                     return Ok(None);
                 };
+                self.bytes -= content(&file);
                 let bytes = read(&*self.disk, &file.path)?;
-                let opener = crate::scan::opener(&file.header, &file.path, Some(self.sealer.keys()))?;
+                let opener = opener(&file.header, &file.path, Some(self.sealer.keys()))?;
                 self.now = Some(Reading { file, bytes, offset: SEGMENT_HEADER, opener });
                 continue;
             };
@@ -112,7 +118,8 @@ impl Entries {
             };
             let Decoded { entry, erased } = codec::decode(payload, schema, shard, index, &self.sealer)
                 .map_err(|error| entry_error(&file.path, at, error))?;
-            return Ok(Some(RecoveredEntry { shard, term, entry, erased }));
+            let behind = self.bytes + file.end.saturating_sub(*offset) as u64;
+            return Ok(Some(RecoveredEntry { shard, term, entry, erased, behind }));
         }
     }
 }
@@ -123,4 +130,9 @@ impl Iterator for Entries {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()
     }
+}
+
+/// Bytes of the records of a file.
+fn content(file: &SegmentFile) -> u64 {
+    file.end.saturating_sub(SEGMENT_HEADER) as u64
 }

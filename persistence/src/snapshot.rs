@@ -366,6 +366,17 @@ impl Snapshots {
         })
     }
 
+    /// Bytes of the newest snapshot, sound or not; 0 if there is none.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn newest_bytes(&self) -> Result<u64, SnapshotError> {
+        let numbers = self.numbers().map_err(disk_error(&self.dir))?;
+        let Some(newest) = numbers.first() else { return Ok(0) };
+        let path = self.dir.join(name(*newest));
+        self.disk.open(&path).and_then(|file| file.len()).map_err(disk_error(&path))
+    }
+
     /// Up to which index each shard's log is no longer needed: the end of the older of the two newest snapshots.
     pub fn covered(&self) -> Result<Vec<u64>, SnapshotError> {
         let numbers = self.numbers().map_err(disk_error(&self.dir))?;

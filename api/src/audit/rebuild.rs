@@ -38,8 +38,8 @@ pub fn rebuild(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let scratch = Scratch::new(data);
     // States as of the end of the log, from the newest snapshot on. Holds the folder's lock: nobody writes meanwhile.
-    let Recovery { log: _log, recovered, shards, audits: _, poisoned } =
-        node::recover_beside(Arc::new(RealDisk), layout, &Hub::new(), &scratch.name("states"))?;
+    let Recovery { log: _log, recovered, shards, poisoned, .. } =
+        node::recover_beside(Arc::new(RealDisk), layout, &Hub::new(), &scratch.name("states"), 0)?;
     ensure!(
         poisoned.is_empty(),
         "a command panics that the log does not pass by yet: start the node once, then again"

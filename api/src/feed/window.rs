@@ -177,6 +177,17 @@ impl LotFeed {
         self.touch();
     }
 
+    /// Takes the next step without its frames, as if the window began behind it. For a replay, before there are readers.
+    ///
+    /// # Panics
+    /// As [`LotFeed::push`].
+    pub fn pass(&self, step: &Step) {
+        let mut ring = self.0.ring.write().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(step.seq, ring.seq + 1, "the steps of a lot have no holes");
+        assert!(ring.steps.is_empty(), "steps are passed before others are kept");
+        ring.seq = step.seq;
+    }
+
     /// Lets readers look again although there is no step.
     pub(super) fn touch(&self) {
         self.0.version.fetch_add(1, Ordering::AcqRel);

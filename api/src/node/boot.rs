@@ -1,6 +1,5 @@
 //! The start of a node: opens the log, replays it, passes by what panicked before, and starts the threads.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,8 +12,8 @@ use persistence::archive::{ArchiveError, Archiver, Shipper};
 use persistence::checkpoint::AuditSigner;
 use persistence::peers::PeersError;
 use persistence::{
-    AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, RecoveredEntry,
-    Replicator, SkipMark, Solo,
+    AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, Replicator, SkipMark,
+    Solo,
 };
 
 use super::audit::{Audit, Followers};
@@ -23,11 +22,12 @@ use super::cluster;
 use super::core::{Core, CoreParts, Shared, Sleeper, stop_process};
 use super::door::{Door, Gates};
 use super::erasure::Eraser;
-use super::machine::{Machine, SYSTEM_SHARD};
+use super::machine::Machine;
 use super::projector::Projector;
+use super::replay::{FRAMES_BYTES, Poison, Replayed, replay};
 use super::scrub::Scrubbing;
 use super::sequencer::{Submission, system_command};
-use super::snapshots::{self, RestoreError, Snapshotter};
+use super::snapshots::Snapshotter;
 use super::stamp::Stamps;
 use super::view::{ViewShard, Views};
 use super::{Archive, Inner, Node, NodeOptions, RING, VIEW_QUEUE};
@@ -92,7 +92,8 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         replicated: options.cluster.is_some(),
         ..Options::new(&options.data, &options.keys)
     };
-    let Recovery { mut log, recovered, shards, audits, poisoned } = recover(Arc::new(RealDisk), layout, hub)?;
+    let Recovery { mut log, recovered, shards, audits, poisoned, bytes } =
+        recover(Arc::new(RealDisk), layout, hub, FRAMES_BYTES)?;
     if options.cluster.is_none() && recovered.history.0 == recovered.cluster {
         return Err(BootError::OfACluster);
     }
@@ -103,7 +104,7 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         gates: Gates::new(Stamps::new(Arc::clone(&clock))),
         clock,
         applied: machines.iter().map(|machine| AtomicU64::new(machine.index())).collect(),
-        log_bytes: Arc::default(),
+        log_bytes: Arc::new(AtomicU64::new(bytes)),
         core: Sleeper::default(),
         view: Sleeper::default(),
     });
@@ -289,17 +290,25 @@ pub struct Recovery {
     pub audits: Vec<AuditShard>,
     /// What panicked in the replay and was not known to.
     pub poisoned: Vec<Poison>,
+    /// Bytes of log that lie behind the snapshot.
+    pub bytes: u64,
 }
 
 /// The folder of the audit, in the data folder.
 pub const AUDIT: &str = "audit";
 
-/// Opens a data folder and brings all shards to the log's end.
+/// Opens a data folder and brings all shards to the log's end. Steps in the last `frames` bytes of the log come back into
+/// the windows of the feeds.
 ///
 /// # Errors
 /// [`BootError`] says what is wrong, where, and what to do.
-pub fn recover<D: Disk + 'static>(disk: Arc<D>, layout: Options, hub: &Hub) -> Result<Recovery, BootError> {
-    recover_beside(disk, layout, hub, AUDIT)
+pub fn recover<D: Disk + 'static>(
+    disk: Arc<D>,
+    layout: Options,
+    hub: &Hub,
+    frames: u64,
+) -> Result<Recovery, BootError> {
+    recover_beside(disk, layout, hub, AUDIT, frames)
 }
 
 /// As [`recover`], with the audit in a folder of another name, where it may miss what came before.
@@ -311,6 +320,7 @@ pub fn recover_beside<D: Disk + 'static>(
     layout: Options,
     hub: &Hub,
     audit: &str,
+    frames: u64,
 ) -> Result<Recovery, BootError> {
     let began = Instant::now();
     let data = layout.dir.clone();
@@ -323,14 +333,14 @@ pub fn recover_beside<D: Disk + 'static>(
             cut.found
         );
     }
-    let place =
-        AuditPlace::new(disk, &data, recovered.sealer.clone(), recovered.history).telling(log.tree_heads());
+    let place = AuditPlace::new(Arc::<D>::clone(&disk), &data, recovered.sealer.clone(), recovered.history)
+        .telling(log.tree_heads());
     let place = if audit == AUDIT { place } else { place.beside(audit) };
-    let (shards, poisoned) = replay(&mut recovered, &place, hub)?;
+    let Replayed { shards, poisoned, bytes } = replay(&mut recovered, &*disk, &place, hub, frames)?;
     let (shards, audits): (Vec<ViewShard>, Vec<AuditShard>) = shards.into_iter().unzip();
     let replayed: u64 = shards.iter().map(|shard| shard.machine.index()).sum();
     tracing::info!("{replayed} log entries stand after {} ms", began.elapsed().as_millis());
-    Ok(Recovery { log, recovered, shards, audits, poisoned })
+    Ok(Recovery { log, recovered, shards, audits, poisoned, bytes })
 }
 
 /// What is logged before anybody is served: in each tender shard of `shards` that nobody served, and what is passed by.
@@ -372,112 +382,4 @@ pub(super) fn spawn_apart(
         }
     };
     std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(BootError::Thread)
-}
-
-/// A command whose apply panicked, and where.
-pub type Poison = (SkipMark, String);
-
-/// A shard and its audit.
-type Replica = (ViewShard, AuditShard);
-
-/// The shards as the log says, and what panicked in the replay and was not known to.
-fn replay(
-    recovered: &mut Recovered,
-    place: &AuditPlace,
-    hub: &Hub,
-) -> Result<(Vec<Replica>, Vec<Poison>), BootError> {
-    let mut poisoned: Vec<Poison> = Vec::new();
-    loop {
-        let mut shards = load(recovered, place, hub)?;
-        let skips: BTreeSet<_> = recovered
-            .skips
-            .iter()
-            .chain(poisoned.iter().map(|(mark, _)| mark))
-            .map(|mark| (mark.shard, mark.index, mark.position))
-            .collect();
-        for &(shard, index, position) in &skips {
-            shards[usize::from(shard)].0.machine.pass_by(index, position);
-        }
-        match replay_once(recovered, &mut shards)? {
-            None => return Ok((shards, poisoned)),
-            // Else it would begin again for ever.
-            Some((SkipMark { shard, index, position }, _)) if skips.contains(&(shard, index, position)) => {
-                return Err(BootError::Panics { shard, index, position });
-            }
-            Some(found) => poisoned.push(found),
-        }
-    }
-}
-
-/// The shards as of the newest snapshot that can be loaded. Those that can't be are put aside once it is known that the
-/// rest suffices: when nothing can be loaded, what is wrong may be elsewhere, and then all of them are needed again.
-fn load(recovered: &mut Recovered, place: &AuditPlace, hub: &Hub) -> Result<Vec<Replica>, BootError> {
-    let mut first = None;
-    let mut passed = Vec::new();
-    while let Some(snapshot) = &recovered.snapshot {
-        let began = Instant::now();
-        let number = snapshot.number();
-        match snapshots::restore(snapshot, place, hub) {
-            Ok(replicas) => {
-                let (bytes, took) = (snapshot.bytes(), began.elapsed().as_millis());
-                tracing::info!("Snapshot {number} of {bytes} bytes loaded in {took} ms");
-                put_aside(recovered, passed)?;
-                return Ok(replicas);
-            }
-            // Without a key or the disk no other one is any better.
-            Err(RestoreError::Keys(error)) => return Err(OpenError::from(error).into()),
-            Err(RestoreError::Disk { path, error }) => return Err(OpenError::Disk { path, error }.into()),
-            Err(error) => {
-                let why = error.to_string();
-                passed.push((number, why.clone()));
-                let this = match error {
-                    RestoreError::Audit(error) => BootError::Audit(error),
-                    _ => BootError::Snapshot { number, why },
-                };
-                let first = first.get_or_insert(this);
-                if let Err(error) = recovered.step_back() {
-                    tracing::error!("{error}");
-                    return Err(std::mem::replace(first, BootError::Open(error)));
-                }
-            }
-        }
-    }
-    let numbers = SYSTEM_SHARD..recovered.last.len() as u16;
-    let empty = |number| {
-        let audit = AuditShard::open(place, number, Vec::new(), Vec::new()).map_err(BootError::Audit)?;
-        Ok((ViewShard::new(Machine::new(number), 0, hub), audit))
-    };
-    let replicas = numbers.map(empty).collect::<Result<_, BootError>>()?;
-    put_aside(recovered, passed)?;
-    Ok(replicas)
-}
-
-/// Gives snapshots that can't be loaded names under which they count for nothing.
-fn put_aside(recovered: &Recovered, passed: Vec<(u64, String)>) -> Result<(), BootError> {
-    for (number, why) in passed {
-        let aside = recovered.snapshots.put_aside(number).map_err(|error| match error.into() {
-            RestoreError::Disk { path, error } => BootError::Open(OpenError::Disk { path, error }),
-            error => BootError::Snapshot { number, why: error.to_string() },
-        })?;
-        tracing::error!(
-            "Snapshot {number} can't be loaded: {why}. It lies in {} now; the one before it and a longer replay give the same state",
-            aside.display()
-        );
-    }
-    Ok(())
-}
-
-/// Applies everything after the snapshot. A panic answers where: the caller begins again and passes it by.
-fn replay_once(recovered: &Recovered, shards: &mut [Replica]) -> Result<Option<Poison>, BootError> {
-    for entry in recovered.entries() {
-        let RecoveredEntry { shard: number, term, entry, erased } = entry?;
-        let (shard, audit) = &mut shards[usize::from(number)];
-        if catch_unwind(AssertUnwindSafe(|| shard.apply(&entry, term))).is_err() {
-            let position = shard.replied();
-            let place = format!("its apply panicked in a replay of {} commands", entry.commands.len());
-            return Ok(Some((SkipMark { shard: number, index: entry.index, position }, place)));
-        }
-        audit.feed(&entry, &erased);
-    }
-    Ok(None)
 }

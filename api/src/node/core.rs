@@ -40,7 +40,7 @@ pub struct Shared {
     pub gates: Arc<Gates>,
     /// The last entry of each shard whose answers may have been sent.
     pub applied: Box<[AtomicU64]>,
-    /// Bytes that were made durable in the log since the start.
+    /// Bytes that were made durable in the log since the start, and those behind the snapshot before.
     pub log_bytes: Arc<AtomicU64>,
     /// The thread of the core, to be woken when something was queued for it.
     pub core: Sleeper,

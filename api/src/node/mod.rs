@@ -13,6 +13,7 @@ mod erasure;
 mod forward;
 mod machine;
 pub mod projector;
+mod replay;
 mod scrub;
 mod sequencer;
 mod snapshots;
@@ -31,11 +32,12 @@ use persistence::checkpoint::{Checkpoint, kid_of};
 use persistence::{Keys, MasterKey, ScrubStatus, Seal};
 
 pub use self::audit::{Audit, Copied, Followed, Followers, SIGN_EVERY, Sealed};
-pub use self::boot::{AUDIT, BootError, Poison, Recovery, first_commands, recover, recover_beside};
+pub use self::boot::{AUDIT, BootError, Recovery, first_commands, recover, recover_beside};
 pub use self::clock::{LeaderClock, MachineClocks, wall_ms};
 pub use self::cluster::{Board, ClusterOptions};
 pub use self::door::{Door, Gates};
 pub use self::machine::{Machine, SYSTEM_SHARD};
+pub use self::replay::Poison;
 pub use self::scrub::ScrubOptions;
 pub use self::sequencer::{AnswerFn, Committed, Elsewhere, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
@@ -64,7 +66,7 @@ pub struct NodeOptions {
     pub shards: u16,
     /// Bytes of a log segment.
     pub segment_bytes: u32,
-    /// A snapshot is taken after so many bytes of log.
+    /// A snapshot is taken after so many bytes of log, or a quarter of what the last one has, if that is more.
     pub snapshot_bytes: u64,
     /// This node's number, part of every command it takes.
     pub node: u16,
@@ -93,7 +95,7 @@ impl NodeOptions {
             keys: keys.into(),
             shards: 8,
             segment_bytes: persistence::SEGMENT_BYTES,
-            snapshot_bytes: 256 << 20,
+            snapshot_bytes: 64 << 20,
             node: 1,
             seal: Seal::Secrets,
             archive: None,

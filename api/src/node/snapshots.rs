@@ -65,9 +65,11 @@ pub struct Snapshotter {
     pub snapshots: Snapshots,
     /// Lets segments go that are no longer needed.
     pub truncator: Truncator,
-    /// How much log was written since the start, and what the core applied.
+    /// How much log was written, and what the core applied.
     pub shared: Arc<Shared>,
-    /// How many bytes of log make a snapshot due.
+    /// How many bytes of log make a snapshot due; a quarter of what the last one has, if that is more: so
+    /// snapshots are at most four times what is written to the log, and what is replayed takes about as long as the
+    /// loading.
     pub every_bytes: u64,
     /// The program that loads a snapshot before it counts, and the folder of its keys.
     pub verifier: Option<(PathBuf, PathBuf)>,
@@ -84,7 +86,7 @@ pub struct Snapshotter {
 impl Snapshotter {
     /// The snapshot thread; ends when `stop` closes.
     pub fn run(self, stop: &Receiver<()>) {
-        let mut taken_at = 0;
+        let (mut taken_at, mut every) = (0, self.every());
         while stop.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
             let before = self.keys.newest_data_key_number();
             match self.keys.look_for_data_keys() {
@@ -102,13 +104,19 @@ impl Snapshotter {
                 let _told = self.snapshot(stop).and_then(|()| self.snapshot(stop));
             }
             let now = self.shared.log_bytes.load(Ordering::Relaxed);
-            if now - taken_at < self.every_bytes {
+            if now - taken_at < every {
                 continue;
             }
             taken_at = now;
             // What went wrong was told; it is due again after as many bytes.
             let _told = self.snapshot(stop);
+            every = self.every();
         }
+    }
+
+    fn every(&self) -> u64 {
+        // A folder that can't be read fails the next snapshot, which says so.
+        (self.snapshots.newest_bytes().unwrap_or_default() / 4).max(self.every_bytes)
     }
 
     /// Takes a snapshot, counts it, and lets the log go that it covers.

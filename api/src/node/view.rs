@@ -61,10 +61,19 @@ impl ViewShard {
 
     /// Applies the next entry and fills the windows of the lots it moved.
     pub fn apply(&mut self, entry: &Entry, term: u64) {
+        self.apply_as(entry, term, true);
+    }
+
+    /// As [`Self::apply`], without frames: the windows begin behind what is passed. For a replay, far from its end.
+    pub fn pass(&mut self, entry: &Entry, term: u64) {
+        self.apply_as(entry, term, false);
+    }
+
+    fn apply_as(&mut self, entry: &Entry, term: u64, frames: bool) {
         (self.replied, self.closed) = (0, false);
         let (replied, closed) = (&mut self.replied, &mut self.closed);
         let stepped = Vec::new();
-        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied, closed, stepped };
+        let mut windows = Windows { feeds: &mut self.feeds, hub: &self.hub, replied, closed, stepped, frames };
         self.machine.apply(entry, &mut windows);
         self.machine.maintain();
         self.term = term;
@@ -103,11 +112,16 @@ struct Windows<'a> {
     closed: &'a mut bool,
     /// The lots that made a step since the last reply.
     stepped: Vec<LotId>,
+    /// Whether steps are kept as frames.
+    frames: bool,
 }
 
 impl Sink for Windows<'_> {
     fn reply(&mut self, _position: usize, reply: &Reply) {
         *self.replied += 1;
+        if !self.frames {
+            return;
+        }
         // What nobody else may see makes no step; its bidder's own sockets are told all the same.
         let changed = match &reply.answer {
             Answer::Bid(bid) => Some(bid.lot),
@@ -126,6 +140,9 @@ impl Sink for Windows<'_> {
 
     fn step(&mut self, tender: &Tender, lot: &Lot, step: &Step) {
         let feed = self.feeds.entry(lot.id).or_insert_with(|| self.hub.lot_feed(step.seq - 1));
+        if !self.frames {
+            return feed.pass(step);
+        }
         feed.push(tender, lot, step);
         self.stepped.push(lot.id);
         let ends = |event: &Event| matches!(event, Event::Closed | Event::Unsuccessful | Event::Cancelled { .. });

@@ -34,7 +34,7 @@ fn run(world: &World, master: &str, arguments: &[&str]) -> Output {
 fn recovered(world: &World, master: &str, data: &str) -> States {
     let master = Some(persistence::MasterKey::new(master.to_owned()));
     let layout = Options { shards: 3, master, ..Options::new(world.path(data), world.path("keys")) };
-    let recovery = recover(Arc::new(RealDisk), layout, &Hub::new()).expect("it starts");
+    let recovery = recover(Arc::new(RealDisk), layout, &Hub::new(), 0).expect("it starts");
     recovery.shards.iter().map(|shard| (shard.machine.index(), shard.machine.state_hash())).collect()
 }
 

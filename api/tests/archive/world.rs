@@ -56,7 +56,7 @@ impl World {
     /// What a start of the folder `data` finds: index and state of each shard.
     pub fn recovered(&self, data: &str) -> Vec<(u64, [u8; 32])> {
         let layout = Options { shards: 3, ..Options::new(self.path(data), self.path("keys")) };
-        let recovery = recover(Arc::new(RealDisk), layout, &Hub::new()).expect("it starts");
+        let recovery = recover(Arc::new(RealDisk), layout, &Hub::new(), 0).expect("it starts");
         recovery.shards.iter().map(|shard| (shard.machine.index(), shard.machine.state_hash())).collect()
     }
 

@@ -44,6 +44,8 @@ const RING: usize = 8;
 const PENDING_MAX: usize = 12;
 /// Bytes of a segment: small, so that many are rolled and used again.
 const SEGMENT_BYTES: u32 = 64 << 10;
+/// Bytes of log before its end whose steps come back into the feeds: fewer than most restarts replay.
+const FRAMES_BYTES: u64 = 4 << 10;
 
 /// Why a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -383,9 +385,9 @@ impl Node {
     ) -> Result<(Self, Found), NoStart> {
         let failed = |text: String| if disk.is_down() { NoStart::Power } else { NoStart::Refused(text) };
         let hub = Hub::new();
-        let recovery =
-            recover(Arc::new(disk.clone()), layout(), &hub).map_err(|error| failed(error.to_string()))?;
-        let Recovery { mut log, recovered, shards, audits, poisoned } = recovery;
+        let recovery = recover(Arc::new(disk.clone()), layout(), &hub, FRAMES_BYTES)
+            .map_err(|error| failed(error.to_string()))?;
+        let Recovery { mut log, recovered, shards, audits, poisoned, .. } = recovery;
         let mut entries = Vec::new();
         for entry in recovered.entries_from_start() {
             entries.push(entry.map_err(|error| failed(error.to_string()))?);

@@ -47,8 +47,11 @@ struct Options {
 }
 
 /// Half of what the program lets the log grow before it takes a snapshot, in bids of this workload: what is there on
-/// average when it is killed.
-const BEHIND: u64 = (256 << 20) / 2 / 167;
+/// average when it is killed. That is 64 MiB, or a quarter of what the snapshot has, if that is more; a bid takes 167 bytes of
+/// log and some 92 of the snapshot.
+fn behind(bids: u64) -> u64 {
+    (64 << 20).max(bids * 92 / 4) / 2 / 167
+}
 
 /// How much is measured.
 struct Size {
@@ -62,8 +65,8 @@ struct Size {
     one: usize,
     many: (usize, Duration),
     protection: usize,
-    /// Rounds of the restart, and at most how many bids lie behind the snapshot.
-    restart: (usize, u64),
+    /// Rounds of the restart.
+    restart: usize,
 }
 
 impl Size {
@@ -80,7 +83,7 @@ impl Size {
                 one: 500,
                 many: (2, Duration::from_millis(500)),
                 protection: 100,
-                restart: (1, 5_000),
+                restart: 1,
             }
         } else {
             Self {
@@ -94,7 +97,7 @@ impl Size {
                 one: 8_000,
                 many: (6, Duration::from_secs(4)),
                 protection: 2_000,
-                restart: (3, BEHIND),
+                restart: 3,
             }
         }
     }
@@ -141,8 +144,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bids = if options.quick { options.bids.min(20_000) } else { options.bids };
     let restarts = |place: PathBuf| {
-        let (rounds, behind) = size.restart;
-        runtime.block_on(replay::run(&program, &place, bids, behind.min(bids / 2), rounds))
+        runtime.block_on(replay::run(&program, &place, bids, behind(bids).min(bids / 2), size.restart))
     };
     if options.restart {
         let replay = restarts(place("restart")?)?;
