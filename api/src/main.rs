@@ -26,8 +26,6 @@ use tokio::sync::watch;
 
 /// What was asked for is wrong.
 const WRONG: u8 = 2;
-/// What was named cannot be read.
-const UNREADABLE: u8 = 3;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
@@ -224,7 +222,7 @@ fn verify_snapshot(config: &Config, file: &Path) -> anyhow::Result<ExitCode> {
             println!("{error}");
             Ok(ExitCode::from(match error {
                 VerifyError::Damaged(_) => WRONG,
-                VerifyError::Unreadable(_) => UNREADABLE,
+                VerifyError::Unreadable(_) => node::UNREADABLE as u8,
             }))
         }
     }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use aws_lc_rs::hmac;
 use axum::Router;
 use engine::{AccountAction, Action, Command, Envelope, RequestId};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -29,6 +30,10 @@ use crate::{admin, web};
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often a node of a cluster tries to announce its key.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
+/// Fewer connections than this are told at the start.
+const FEW_CONNECTIONS: usize = 1_024;
+/// Connections to the admin listener.
+const ADMIN_CONNECTIONS: usize = 32;
 /// How often old samples of histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -76,6 +81,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let proxies = app.trusted_proxies.clone().into();
         let mut limits = serve::Limits { drain: DRAIN, proxies, ..serve::Limits::default() };
+        limits.connections = limits.connections.min(room_for_connections(config.shards));
         if config.limits == Limits::Off {
             limits.per_address = None;
         }
@@ -87,6 +93,7 @@ impl Server {
         let admin_router = admin::router(Arc::clone(&app));
         let listener = tokio::spawn(serve::run(listener, router, limits.clone(), stopped));
         let (stop_admin, stopped_admin) = watch::channel(false);
+        limits.connections = limits.connections.min(ADMIN_CONNECTIONS);
         let admin_listener = tokio::spawn(serve::run(admin_listener, admin_router, limits, stopped_admin));
         let upkeep = tokio::spawn(async move {
             let mut turns = tokio::time::interval(UPKEEP);
@@ -183,6 +190,22 @@ fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
         trusted_proxies: config.trusted_proxies.iter().map(|address| address.to_canonical()).collect(),
         stopping: AtomicBool::new(false),
     })
+}
+
+/// How many connections there may be so that, of the files that this process may open, enough are left for log, snapshots,
+/// audit, archive and projection: none of them waits for a client to go.
+fn room_for_connections(shards: u16) -> usize {
+    let most =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let own = 64 + 4 * usize::from(shards);
+    let room = most.saturating_sub(own).max(most / 4);
+    if room < FEW_CONNECTIONS {
+        tracing::warn!(
+            "This process may open {most} files, so only {room} connections are taken at once. Raise the limit of open files \
+             (LimitNOFILE, ulimit -n)"
+        );
+    }
+    room
 }
 
 /// [`announce_key`], until it is done.

@@ -103,9 +103,19 @@ impl OpenError {
     }
 }
 
+/// Whether nothing failed but that no file can be opened now: too many are. What was asked for was not done.
+pub(crate) fn lacks_descriptor(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
 /// What an operator does about an error of the disk: a sentence without its point.
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if lacks_descriptor(error) => {
+            "Raise the limit of open files (LimitNOFILE, ulimit -n), or end what holds them, then start again"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space on this device, then start again"
         }

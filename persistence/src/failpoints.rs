@@ -5,7 +5,7 @@
 //! alone:
 //! - `RT_TEST_KILL_AT=CALL:N:PART`: SIGKILL to itself at the N-th call; `before` it, `after` it, or when `half` of what
 //!   it writes is written.
-//! - `RT_TEST_FAIL_AT=CALL:NAME:WHEN:ERROR`: the call answers `EIO` or `ENOSPC`; only calls to files whose path holds
+//! - `RT_TEST_FAIL_AT=CALL:NAME:WHEN:ERROR`: the call answers `EIO`, `ENOSPC` or `EMFILE`; only calls to files whose path holds
 //!   NAME are counted; WHEN is `N`, or `N+` for the N-th and all after it. A write that is refused has written half.
 //! - `RT_TEST_SHORT_WRITES=SEED`: each write is interrupted or takes only a part, most of the time.
 //! - `RT_TEST_CALLS=FILE`: each call is appended there as a line `CALL PATH` before it is made; `failed CALL PATH`
@@ -118,6 +118,7 @@ fn fail_of(text: &str) -> Fail {
     let error = match error {
         "EIO" => Errno::IO,
         "ENOSPC" => Errno::NOSPC,
+        "EMFILE" => Errno::MFILE,
         _ => panic!("RT_TEST_FAIL_AT={text}"),
     };
     let at = when.trim_end_matches('+').parse().expect("a number");

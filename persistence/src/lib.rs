@@ -108,7 +108,7 @@ pub use scrub::{Damage, ScrubCounts, ScrubStatus, Scrubber, Step};
 pub use scrub_thread::Scrub;
 pub use sealer::Sealer;
 pub use segment::Last;
-pub use snapshot::{Frame, Part, Section, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};
+pub use snapshot::{Frame, Part, Rejection, Section, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};
 pub use tree_heads::{TreeHead, TreeHeads};
 
 /// Names one history of a log: what the feed calls `epoch`. Made with the data folder, kept across restarts.

@@ -13,6 +13,7 @@ use wincode::{SchemaRead, SchemaWrite};
 
 use crate::archive::Reach;
 use crate::disk::{Disk, DiskFile};
+use crate::error::lacks_descriptor;
 use crate::file_seal::{FileId, FileSealer};
 use crate::format::{FORMAT_VERSION, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
 use crate::keys::{KeyError, Random};
@@ -101,6 +102,8 @@ pub(crate) struct SegmentMaker {
     pub(crate) reach: Arc<Reach>,
     sealer: Sealer,
     free: VecDeque<u64>,
+    /// Names have changed and are not durable yet.
+    unsynced: bool,
 }
 
 impl SegmentMaker {
@@ -113,18 +116,44 @@ impl SegmentMaker {
         sealer: Sealer,
     ) -> Self {
         let (free, reach) = (VecDeque::new(), Arc::default());
-        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, reach, sealer, free }
+        Self { disk, dir: dir.to_owned(), identity, segment_bytes, random, reach, sealer, free, unsynced: false }
     }
 
-    /// Takes over segments whose records are no longer needed. Oldest first, so that no hole appears.
+    /// Takes over segments whose records are no longer needed. Oldest first, so that no hole appears. What can't be let go
+    /// for want of a descriptor goes later.
     pub(crate) fn retire(&mut self, sequences: Vec<u64>) -> Result<(), MakeError> {
         // The log stops at the oldest segment it keeps, so a file may stay under its name until it is used.
         self.free.extend(sequences);
+        match self.let_go() {
+            Err(MakeError::NoSpace(error)) => {
+                warn!("Segments that are no longer needed stay for now: {error}");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn let_go(&mut self) -> Result<(), MakeError> {
         self.put_aside()?;
-        while self.free.len() > FREE_MAX {
-            let Some(oldest) = self.free.pop_front() else { break };
+        while self.free.len() > FREE_MAX
+            && let Some(oldest) = self.free.front().copied()
+        {
+            self.sync_names()?;
             self.disk.remove(&self.dir.join(name(oldest))).map_err(kind)?;
-            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+            self.free.pop_front();
+            self.unsynced = true;
+        }
+        self.sync_names()
+    }
+
+    /// Makes the names durable that have changed. Where no descriptor is to be had, nothing was tried, and it is due
+    /// before the next change; an error of the sync itself is final.
+    fn sync_names(&mut self) -> Result<(), MakeError> {
+        if std::mem::take(&mut self.unsynced)
+            && let Err(error) = self.disk.sync_dir(&self.dir)
+        {
+            self.unsynced = lacks_descriptor(&error);
+            return Err(if self.unsynced { MakeError::NoSpace(error) } else { MakeError::Fatal(error) });
         }
         Ok(())
     }
@@ -134,8 +163,10 @@ impl SegmentMaker {
     /// removed, oldest first, so that no hole appears.
     fn put_aside(&mut self) -> Result<(), MakeError> {
         let damaged = self.reach.damaged();
-        while self.free.iter().any(|waiting| damaged.contains(waiting)) {
-            let Some(oldest) = self.free.pop_front() else { break };
+        while self.free.iter().any(|waiting| damaged.contains(waiting))
+            && let Some(oldest) = self.free.front().copied()
+        {
+            self.sync_names()?;
             let path = self.dir.join(name(oldest));
             if damaged.contains(&oldest) {
                 let aside = self.dir.join(format!("{}{ASIDE}", name(oldest)));
@@ -148,9 +179,10 @@ impl SegmentMaker {
             } else {
                 self.disk.remove(&path).map_err(kind)?;
             }
-            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+            self.free.pop_front();
+            self.unsynced = true;
         }
-        Ok(())
+        self.sync_names()
     }
 
     /// Makes segment `sequence` with room for `size` bytes; replaces one that was made ready before.
@@ -170,6 +202,7 @@ impl SegmentMaker {
             shards: self.identity.shards,
             seal: None,
         };
+        self.sync_names()?;
         let sealer = self.sealer.begin_file(&file_id(&header)).map_err(key_kind)?;
         header.seal = sealer.as_ref().map(|(_, seal)| *seal);
         let aside = self.dir.join(format!("{sequence:016x}.new"));
@@ -195,19 +228,20 @@ impl SegmentMaker {
             Err(fatal) => return Err(fatal),
         };
         self.disk.rename(&aside, &path).map_err(kind)?;
-        if !mutant!(NameNotSynced) {
-            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
-        }
+        self.unsynced = !mutant!(NameNotSynced);
+        self.sync_names()?;
         Ok(Prepared { file, header, sealer: sealer.map(|(sealer, _)| sealer) })
     }
 
     /// Takes an old segment of the usual size out of the log and opens it under a name aside.
     fn recycle(&mut self, aside: &Path) -> Result<Option<Box<dyn DiskFile>>, MakeError> {
         self.put_aside()?;
-        while let Some(old) = self.free.pop_front() {
-            let path = self.dir.join(name(old));
+        while let Some(old) = self.free.front() {
+            let path = self.dir.join(name(*old));
             self.disk.rename(&path, aside).map_err(kind)?;
-            self.disk.sync_dir(&self.dir).map_err(MakeError::Fatal)?;
+            self.free.pop_front();
+            self.unsynced = true;
+            self.sync_names()?;
             let file = self.disk.open(aside).map_err(kind)?;
             if file.len().map_err(kind)? == u64::from(self.segment_bytes) {
                 return Ok(Some(file));
@@ -252,11 +286,9 @@ fn key_kind(error: KeyError) -> MakeError {
 
 /// A file that is not in use yet may fail for want of space; everything else is a failing disk.
 fn kind(error: io::Error) -> MakeError {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MakeError::NoSpace(error),
-        _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => MakeError::NoSpace(error),
+        _ if lacks_descriptor(&error) => MakeError::NoSpace(error),
         _ => MakeError::Fatal(error),
     }
 }

@@ -136,12 +136,29 @@ pub enum SnapshotError {
         /// What is wrong.
         why: String,
     },
+    /// It could not be found out whether it can be loaded: it was removed; try again later.
+    #[error("{}: {why}. It was removed; the snapshots before it and the log behind them are kept", .path.display())]
+    Unchecked {
+        /// Where it lay.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// A part is larger than [`FRAME_MAX`]: a defect of who made it.
     #[error("a part of {0} bytes is larger than {FRAME_MAX}")]
     TooLarge(usize),
     /// A key is missing or wrong.
     #[error(transparent)]
     Keys(#[from] KeyError),
+}
+
+/// Why a snapshot that was written does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// It can't be loaded, or gives something else.
+    Wrong(String),
+    /// That could not be tried: no process, no memory, no descriptor, or no time.
+    Untried(String),
 }
 
 /// The snapshots of a data folder. Cheap to clone.
@@ -498,10 +515,10 @@ impl SnapshotWriter {
     }
 
     /// As [`SnapshotWriter::finish`], and `check` says whether the durable file can be loaded before it gets its name.
-    /// One that can't be is put aside; those before it are kept.
+    /// One that can't be is put aside, one that could not be tried is removed; those before it are kept.
     pub fn finish_checked(
         mut self,
-        check: impl FnOnce(&Path) -> Result<(), String>,
+        check: impl FnOnce(&Path) -> Result<(), Rejection>,
     ) -> Result<Vec<u64>, SnapshotError> {
         self.push(0, Section::End, false, &[])?;
         self.write()?;
@@ -509,7 +526,11 @@ impl SnapshotWriter {
         let snapshots = self.snapshots.clone();
         let dir = &snapshots.dir;
         let to = dir.join(name(self.number));
-        if let Err(why) = check(&self.path) {
+        if let Err(rejection) = check(&self.path) {
+            let why = match rejection {
+                Rejection::Wrong(why) => why,
+                Rejection::Untried(why) => return Err(SnapshotError::Unchecked { path: self.path.clone(), why }),
+            };
             // One is enough to find out what is wrong.
             let aside = dir.join(format!("{}{ASIDE}", name(self.number)));
             snapshots.disk.rename(&self.path, &aside).map_err(disk_error(&self.path))?;

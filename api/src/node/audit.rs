@@ -14,6 +14,7 @@ use persistence::{AuditError, AuditPart, AuditReader, AuditShard, ChainPlace, Ch
 
 use super::clock::LeaderClock;
 use super::core::Sleeper;
+use super::once::Once;
 use super::projector::Following;
 use super::view::{Behind, tender_shard};
 use crate::feed::Hub;
@@ -177,7 +178,7 @@ impl Audit {
     pub fn run(&self, followed: &Receiver<Followed>) {
         self.sleeper.settle();
         let mut closed = vec![false; self.shards.len()];
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let (mut look_at, mut key_told) = (Instant::now() + LOOK_EVERY, Once::default());
         let (mut sign_at, mut wake_at, mut to_wake) = (Instant::now() + SIGN_EVERY, Instant::now(), false);
         loop {
             let ended = loop {
@@ -199,7 +200,7 @@ impl Audit {
                 }
             }
             if now >= look_at {
-                self.look_for_key();
+                self.look_for_key(&mut key_told);
                 look_at = now + LOOK_EVERY;
             }
             if due {
@@ -219,14 +220,17 @@ impl Audit {
     }
 
     /// Signs with the newer key from now on, when there is one.
-    fn look_for_key(&self) {
+    fn look_for_key(&self, told: &mut Once) {
         match self.signer().renewed() {
-            Ok(None) => {}
+            Ok(None) => told.clear(),
             Ok(Some(newer)) => {
                 tracing::info!("Roots are signed by the key {} from now on", newer.kid());
                 *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(newer);
             }
-            Err(error) => tracing::error!("The key that roots are signed with can't be looked at: {error}"),
+            Err(error) if told.is_due(&error.to_string()) => {
+                tracing::error!("The key that roots are signed with can't be looked at: {error}");
+            }
+            Err(_) => {}
         }
     }
 

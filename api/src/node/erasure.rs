@@ -14,6 +14,7 @@ use persistence::Keys;
 
 use super::core::Shared;
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::once::Once;
 use super::sequencer::{Submission, system_command};
 use super::view::Views;
 
@@ -36,12 +37,23 @@ pub struct Eraser {
 
 impl Eraser {
     /// Carries out what is ordered. `snapshot` takes one; `stop` closes when the node stops, and orders then wait for the
-    /// next start.
-    pub fn obey(&self, stop: &Receiver<()>, mut snapshot: impl FnMut() -> Result<(), String>) {
+    /// next start. `told` keeps what was said of orders that can't be read.
+    pub(super) fn obey(
+        &self,
+        stop: &Receiver<()>,
+        told: &mut Once,
+        mut snapshot: impl FnMut() -> Result<(), String>,
+    ) {
         let orders = match self.keys.orders() {
             Ok(orders) => orders,
-            Err(error) => return tracing::error!("The orders to destroy keys can't be looked at: {error}"),
+            Err(error) => {
+                if told.is_due(&error.to_string()) {
+                    tracing::error!("The orders to destroy keys can't be looked at: {error}");
+                }
+                return;
+            }
         };
+        told.clear();
         for (organisation, reason) in orders {
             let done = match reason {
                 Ok(reason) => self.erase(organisation, &reason, stop, &mut snapshot),

@@ -12,6 +12,7 @@ mod door;
 mod erasure;
 mod forward;
 mod machine;
+mod once;
 pub mod projector;
 mod replay;
 mod scrub;
@@ -41,7 +42,7 @@ pub use self::replay::Poison;
 pub use self::scrub::ScrubOptions;
 pub use self::sequencer::{AnswerFn, Committed, Elsewhere, Received, Sequencer, Submission, Surroundings};
 pub use self::snapshots::{
-    Copies, Tally, VerifyError, copy as copy_for_snapshot, verify, write as write_snapshot,
+    Copies, Tally, UNREADABLE, VerifyError, copy as copy_for_snapshot, verify, write as write_snapshot,
 };
 pub use self::stamp::{Stamp, Stamps};
 pub use self::view::{Behind, View, ViewShard, Views, tender_shard};

@@ -14,13 +14,14 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use engine::{Accounts, AccountsPart, Engine, EnginePart};
 use persistence::{
     AuditPart, AuditPlace, AuditShard, ChainsPart, Frame, KeyError, Keys, Last, MasterKey, Part, RealDisk,
-    Section, SnapshotError, SnapshotReader, Snapshots, Truncator, system_random,
+    Rejection, Section, SnapshotError, SnapshotReader, Snapshots, Truncator, system_random,
 };
 
 use super::audit::{Copied, Followers};
 use super::core::Shared;
 use super::erasure::Eraser;
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::once::Once;
 use super::sequencer::Submission;
 use super::view::{ViewShard, Views};
 use crate::feed::Hub;
@@ -29,6 +30,9 @@ use crate::feed::Hub;
 const PERIOD: Duration = Duration::from_millis(200);
 /// How often it looks whether the second process has ended.
 const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Exit status of the second process when it can't read what it is to load.
+pub const UNREADABLE: i32 = 3;
 
 /// How the snapshots of this process went.
 #[derive(Debug, Default)]
@@ -87,18 +91,23 @@ impl Snapshotter {
     /// The snapshot thread; ends when `stop` closes.
     pub fn run(self, stop: &Receiver<()>) {
         let (mut taken_at, mut every) = (0, self.every());
+        let (mut keys_told, mut orders_told) = (Once::default(), Once::default());
         while stop.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
             let before = self.keys.newest_data_key_number();
             match self.keys.look_for_data_keys() {
                 Ok(newest) if newest != before => {
+                    keys_told.clear();
                     tracing::info!(
                         "Data key {newest:016x} is there: what is begun from now on is sealed under it"
                     );
                 }
-                Ok(_) => {}
-                Err(error) => tracing::error!("The data keys can't be looked at: {error}"),
+                Ok(_) => keys_told.clear(),
+                Err(error) if keys_told.is_due(&error.to_string()) => {
+                    tracing::error!("The data keys can't be looked at: {error}");
+                }
+                Err(_) => {}
             }
-            self.eraser.obey(stop, || self.snapshot(stop));
+            self.eraser.obey(stop, &mut orders_told, || self.snapshot(stop));
             if self.wanted.swap(false, Ordering::AcqRel) {
                 // The log goes that both of those kept have passed. What went wrong was told.
                 let _told = self.snapshot(stop).and_then(|()| self.snapshot(stop));
@@ -157,7 +166,13 @@ impl Snapshotter {
             Some((program, keys)) => verify_elsewhere(program, keys, path, states, stop),
             None => {
                 let found = Snapshots::open_file(Arc::new(RealDisk), path, Arc::clone(&self.keys));
-                compare(states, &loaded(&found.map_err(|error| error.to_string())?)?)
+                let found = found.map_err(|error| match error {
+                    SnapshotError::Damaged { .. } => Rejection::Wrong(error.to_string()),
+                    error => Rejection::Untried(error.to_string()),
+                });
+                found.and_then(|found| {
+                    loaded(&found).and_then(|found| compare(states, &found)).map_err(Rejection::Wrong)
+                })
             }
         })
     }
@@ -201,7 +216,7 @@ pub fn write(copies: Copies, snapshots: &Snapshots) -> Result<Vec<u64>, Snapshot
 fn write_checked(
     Copies(copies): Copies,
     snapshots: &Snapshots,
-    check: impl FnOnce(&Path, &[[u8; 32]]) -> Result<(), String>,
+    check: impl FnOnce(&Path, &[[u8; 32]]) -> Result<(), Rejection>,
 ) -> Result<Vec<u64>, SnapshotError> {
     let places: Vec<Last> = copies.iter().map(|(place, ..)| *place).collect();
     let mut writer = snapshots.begin(&places)?;
@@ -245,33 +260,40 @@ fn verify_elsewhere(
     path: &Path,
     states: &[[u8; 32]],
     stop: &Receiver<()>,
-) -> Result<(), String> {
+) -> Result<(), Rejection> {
+    let untried = |why: String| Rejection::Untried(why);
     let mut command = Command::new(program);
     command.args(["snapshot", "verify"]).arg(path).arg("--keys").arg(keys);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let begun = |error| format!("{} can't be started to verify it: {error}", program.display());
+    let begun = |error| untried(format!("{} can't be started to verify it: {error}", program.display()));
     let mut child = Ended(command.spawn().map_err(begun)?);
     let mut said = String::new();
-    let mut out = child.0.stdout.take().ok_or("the second process has no output")?;
+    let mut out = child.0.stdout.take().ok_or_else(|| untried("the second process has no output".into()))?;
     let status = loop {
         match child.0.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if stop.try_recv() == Err(TryRecvError::Disconnected) => return Err("the node stops".into()),
+            Ok(None) if stop.try_recv() == Err(TryRecvError::Disconnected) => {
+                return Err(untried("the node stops".into()));
+            }
             // One line for each shard: the pipe holds far more.
             Ok(None) => std::thread::sleep(PATIENCE),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(untried(error.to_string())),
         }
     };
-    io::Read::read_to_string(&mut out, &mut said).map_err(|error| error.to_string())?;
+    io::Read::read_to_string(&mut out, &mut said).map_err(|error| untried(error.to_string()))?;
     if !status.success() {
-        return Err(format!("the second process ended with {status}: {}", said.trim()));
+        // Killed, or it could not read the file: that says nothing of what is in it.
+        let tried = status.code().is_some_and(|code| code != UNREADABLE);
+        let reject = if tried { Rejection::Wrong } else { untried };
+        return Err(reject(format!("the second process ended with {status}: {}", said.trim())));
     }
     let found = said.lines().filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(line.get("state")?.as_str()?.to_owned())
     });
     let expected = states.iter().map(|state| hex(state));
-    if found.eq(expected) { Ok(()) } else { Err("the second process loaded other states".into()) }
+    let same = found.eq(expected);
+    if same { Ok(()) } else { Err(Rejection::Wrong("the second process loaded other states".into())) }
 }
 
 /// A second process that does not outlive who waits for it.

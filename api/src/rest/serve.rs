@@ -2,6 +2,7 @@
 //! Knows HTTP/1.1 and nothing of what is served.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+/// How often refused connections are told.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How long nothing is accepted when nothing can be.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Largest head of a request, in bytes.
 const HEAD_MAX: usize = 64 << 10;
 
@@ -69,6 +74,7 @@ impl Default for Limits {
 pub async fn run(listener: TcpListener, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
     let doors = Arc::new(Doors::default());
     let mut connections = JoinSet::new();
+    let mut refusal = Refusal::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -78,9 +84,7 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, mut stop
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, most likely: those that end give some back.
-                tracing::warn!(%error, "A connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                refusal.refuse(&listener, &error).await;
                 continue;
             }
         };
@@ -150,6 +154,43 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     while !*stop.borrow_and_update() {
         if stop.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// How a connection is refused that can't be accepted because too many files are open: whoever connects is to learn it at
+/// once, and not to wait for nothing.
+#[derive(Debug)]
+struct Refusal {
+    /// A descriptor that is kept for this.
+    spare: Option<File>,
+    told_at: Option<Instant>,
+    /// Refused since that was told.
+    untold: u64,
+}
+
+impl Refusal {
+    fn new() -> Self {
+        Self { spare: File::open("/dev/null").ok(), told_at: None, untold: 0 }
+    }
+
+    async fn refuse(&mut self, listener: &TcpListener, error: &io::Error) {
+        // With the descriptor that this gives back the connection is accepted, and ended.
+        self.spare = None;
+        let accepted = tokio::time::timeout(PAUSE, listener.accept()).await.is_ok_and(|accepted| accepted.is_ok());
+        self.spare = File::open("/dev/null").ok();
+        self.untold += 1;
+        metrics::counter!("rt_http_connections_refused_total").increment(1);
+        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_EVERY) {
+            tracing::warn!(
+                "{} connections refused: {error}. Raise the limit of open files (LimitNOFILE, ulimit -n), or end what holds them",
+                self.untold
+            );
+            (self.told_at, self.untold) = (Some(Instant::now()), 0);
+        }
+        if !accepted {
+            // Somebody else took it. Those that end give some back.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

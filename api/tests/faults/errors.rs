@@ -1,4 +1,4 @@
-//! Calls to the disk that fail with EIO or ENOSPC, once or for ever: which of them end the process, which are told to
+//! Calls to the disk that fail with EIO, ENOSPC or EMFILE, once or for ever: which of them end the process, which are told to
 //! clients, and which cost nobody anything. Whatever it is, nothing answered is lost, and a sound disk cures it.
 
 use std::sync::atomic::AtomicBool;
@@ -45,6 +45,8 @@ const CASES: &[Case] = &[
     ("create", ".new", "1", "EIO", Ends),
     ("create", ".new", "1", "ENOSPC", Passes),
     ("create", ".new", "1+", "ENOSPC", ReadOnly),
+    ("create", ".new", "1", "EMFILE", Passes),
+    ("create", ".new", "1+", "EMFILE", ReadOnly),
     ("write", ".new", "1", "EIO", Ends),
     ("write", ".new", "2", "ENOSPC", Passes),
     ("write", ".new", "1+", "ENOSPC", ReadOnly),
@@ -55,9 +57,14 @@ const CASES: &[Case] = &[
     ("rename", ".seg", "1+", "ENOSPC", ReadOnly),
     ("sync_dir", "/data/log", "2", "EIO", Ends),
     ("sync_dir", "/data/log", "2+", "ENOSPC", Ends),
+    // A folder that can't be opened was not synced and failed to be: that is tried again.
+    ("sync_dir", "/data/log", "2", "EMFILE", Passes),
+    ("sync_dir", "/data/log", "2+", "EMFILE", ReadOnly),
     // A snapshot: the one before it and the log give the same state.
     ("create", "/snapshots/", "1", "EIO", Nothing),
     ("create", "/snapshots/", "1+", "ENOSPC", Nothing),
+    ("create", "/snapshots/", "1+", "EMFILE", Nothing),
+    ("sync_dir", "/snapshots", "2+", "EMFILE", Nothing),
     ("write", "/snapshots/", "1", "EIO", Nothing),
     ("write", "/snapshots/", "1+", "ENOSPC", Nothing),
     ("sync_all", "/snapshots/", "1+", "EIO", Nothing),
@@ -73,6 +80,7 @@ const CASES: &[Case] = &[
     // What a start needs.
     ("sync_dir", "/keys", "1", "EIO", NoStart),
     ("sync_dir", "/data/log", "1", "EIO", NoStart),
+    ("sync_dir", "/data/log", "1", "EMFILE", NoStart),
     ("sync_data", ".seg", "1", "EIO", NoStart),
     ("write", "/audit/", "1", "EIO", NoStart),
     ("write", "/audit/", "1+", "ENOSPC", NoStart),

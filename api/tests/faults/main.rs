@@ -4,6 +4,7 @@
 
 mod clock;
 mod corruption;
+mod descriptors;
 mod errors;
 mod judge;
 mod machine;

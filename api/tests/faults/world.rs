@@ -125,13 +125,29 @@ impl Home {
         Self(to.to_owned())
     }
 
+    /// Starts the program on it, which may open `files` files.
+    pub fn serve_limited(&self, files: u64) -> Served {
+        self.start(&[], Some(files))
+    }
+
     /// Starts the program on it, with `environment`.
     pub fn serve(&self, environment: &[(&'static str, String)]) -> Served {
+        self.start(environment, None)
+    }
+
+    fn start(&self, environment: &[(&'static str, String)], files: Option<u64>) -> Served {
         let (listen, admin) = (free(), free());
         let calls = self.0.join("calls");
         let _none_yet = std::fs::remove_file(&calls);
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.0.join("said"));
-        let mut command = Command::new(PROGRAM);
+        let mut command = match files {
+            None => Command::new(PROGRAM),
+            Some(files) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={files}:{files}")).arg(PROGRAM);
+                command
+            }
+        };
         command.args(LAYOUT).args(["--log", "warn"]);
         command.arg("--data").arg(self.data()).arg("--keys").arg(self.0.join("keys"));
         command.args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
@@ -140,7 +156,7 @@ impl Home {
         let before = self.said().len();
         let child = command.spawn().expect("it starts");
         let environment = environment.to_vec();
-        Served { child, listen, admin, calls, home: self.clone(), environment, before }
+        Served { child, listen, admin, calls, home: self.clone(), environment, files, before }
     }
 
     /// Runs the program's `arguments` until it ends.
@@ -157,6 +173,7 @@ pub struct Served {
     calls: PathBuf,
     home: Home,
     environment: Vec<(&'static str, String)>,
+    files: Option<u64>,
     /// How much had been said before it was started.
     before: usize,
 }
@@ -169,7 +186,7 @@ impl Served {
             if let Some(status) = self.ended() {
                 // Somebody else took the port in the meantime.
                 if self.said().contains("cannot listen there") {
-                    *self = self.home.serve(&self.environment);
+                    *self = self.home.start(&self.environment, self.files);
                     continue;
                 }
                 return Err(status);
@@ -206,10 +223,13 @@ impl Served {
         }
     }
 
+    pub fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process")
+    }
+
     /// SIGSTOP or SIGCONT, for instance.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it is there");
+        kill_process(self.pid(), signal).expect("it is there");
     }
 
     /// What the admin listener says of `name`.
@@ -411,7 +431,8 @@ impl World {
         });
     }
 
-    fn op(&self, draws: &mut Draws) -> Op {
+    /// A request of somebody.
+    pub fn op(&self, draws: &mut Draws) -> Op {
         let key = uuid::Uuid::new_v4().to_string();
         if draws.below(5) < 2 {
             let lots =

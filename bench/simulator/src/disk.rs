@@ -401,6 +401,16 @@ impl State {
         *self.injected.entry(class).or_default() += 1;
     }
 
+    /// Takes a descriptor, if there is one.
+    fn descriptor(&mut self) -> io::Result<()> {
+        self.alive()?;
+        if self.happens(self.hazards.descriptors, "no descriptor") {
+            const EMFILE: i32 = 24;
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
+        Ok(())
+    }
+
     /// A file that somebody has open.
     fn inode(&mut self, id: u64) -> &mut Inode {
         self.inodes.get_mut(&id).expect("an open file exists")

@@ -28,6 +28,10 @@ pub enum Mark {
     DeadlineWaited,
     /// The disk was full, commands were refused, and later they were taken again.
     FullAndBack,
+    /// Nothing could be opened, commands were refused for it, and later they were taken again.
+    DescriptorsOutAndBack,
+    /// The next segment could not be made for want of a descriptor, and the log went on in the present one.
+    SegmentNotMade,
     /// A segment was begun, and an old one was used again.
     SegmentRolled,
     /// See `SegmentRolled`.
@@ -88,7 +92,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -101,6 +105,8 @@ impl Mark {
         Self::DeadlineAndBidInOneBatch,
         Self::DeadlineWaited,
         Self::FullAndBack,
+        Self::DescriptorsOutAndBack,
+        Self::SegmentNotMade,
         Self::SegmentRolled,
         Self::SegmentRecycled,
         Self::SnapshotAndTail,

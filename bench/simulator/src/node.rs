@@ -185,6 +185,11 @@ impl Io {
         self.under_way.front().map(|first| first.arrives)
     }
 
+    /// Whether the next segment can't be made.
+    pub fn log_is_full(&self) -> bool {
+        self.log.is_full()
+    }
+
     /// The next command comes to the door.
     fn deliver(&mut self) {
         if let Some(UnderWay { stamp, command, answer, .. }) = self.under_way.pop_front() {

@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use api::node::SubmitError;
+
 use crate::archive::SimStore;
 use crate::chance::{Random, seed_entropy, stream};
 use crate::client::Clients;
@@ -59,6 +61,8 @@ enum What {
     TurnClock,
     /// The disk fills up, or has room again.
     Fill { full: bool },
+    /// Nothing can be opened any more, or again.
+    RunOut { out: bool },
     /// The disk becomes slow, or fast again.
     Slow { slow: bool },
     /// Something is sent that makes the engine panic.
@@ -106,6 +110,11 @@ pub struct World {
     slow: bool,
     full: bool,
     refused_while_full: bool,
+    /// Whether nothing can be opened, and whether commands were refused meanwhile.
+    out: bool,
+    refused_while_out: bool,
+    /// How often the device had failed when the process started.
+    failures_before: u64,
     stopping: bool,
     healing: bool,
     /// Whether the next start must succeed: the disk was put in order.
@@ -176,6 +185,9 @@ impl World {
             slow: false,
             full: false,
             refused_while_full: false,
+            out: false,
+            refused_while_out: false,
+            failures_before: 0,
             stopping: false,
             healing: false,
             must_start: true,
@@ -209,6 +221,7 @@ impl World {
             (90, What::Stop),
             (30, What::TurnClock),
             (40, What::Fill { full: true }),
+            (30, What::RunOut { out: true }),
             (50, What::Slow { slow: true }),
             (120, What::Poison),
             (10, What::Recall),
@@ -333,6 +346,7 @@ impl World {
                 }
             }
             What::Fill { full } => self.fill(full),
+            What::RunOut { out } => self.run_out(out),
             What::Slow { slow } => {
                 self.slow = slow && !self.healing;
                 self.some_time(if slow { 10 } else { 60 }, What::Slow { slow: !slow });
@@ -411,6 +425,12 @@ impl World {
         for (client, request, answer) in self.clients.answers() {
             self.judge.answered(request.into(), &answer);
             self.refused_while_full |= answer.is_err() && self.full;
+            let refused = matches!(answer, Err(SubmitError::ReadOnly | SubmitError::Unsealable));
+            self.refused_while_out |= self.out && !self.full && refused;
+            if answer.is_ok() && self.refused_while_out && !self.out {
+                self.refused_while_out = false;
+                self.judge.marks.hit(Mark::DescriptorsOutAndBack);
+            }
             if answer.is_ok() && self.refused_while_full && !self.full {
                 self.refused_while_full = false;
                 self.judge.marks.hit(Mark::FullAndBack);
@@ -484,6 +504,9 @@ impl World {
         let Some(node) = &mut self.nodes[0] else { return };
         node.keep_clock(self.at);
         self.judge.second();
+        if self.out && !self.full && node.io().log_is_full() {
+            self.judge.marks.hit(Mark::SegmentNotMade);
+        }
         let states = self.pace.one_in(10);
         self.act(|node, _| node.retry());
         if states && let Some(node) = &self.nodes[0] {
@@ -565,6 +588,7 @@ impl World {
             self.judge.marks.hit(Mark::SnapshotAndTail);
         }
         self.nodes[0] = Some(node);
+        self.failures_before = self.disk.failures();
         self.see_files();
         if self.healing {
             self.disk.plan(|hazards| *hazards = crate::disk::Hazards::default());

@@ -4,6 +4,7 @@
 //! before it leaves: what is damaged here must not become the copy that everybody trusts.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -416,6 +417,7 @@ impl Shipper {
         };
         let reader = match self.snapshots.read(number) {
             Ok(reader) => reader,
+            Err(SnapshotError::Disk { path, error }) => return Err(OpenError::Disk { path, error }.into()),
             // The next one will do; the log is the truth, and is shipped.
             Err(error) => {
                 warn!("Snapshot not archived: {error}");
@@ -427,7 +429,12 @@ impl Shipper {
         for shard in 0..self.meta.shards {
             let name = format!("{shard:04x}.roots");
             let path = self.dir.join("audit").join(&name);
-            let Ok(file) = self.disk.open(&path) else { continue };
+            let file = match self.disk.open(&path) {
+                Ok(file) => file,
+                // Not signed yet. Any other error is no reason to leave roots out.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(OpenError::Disk { path, error }.into()),
+            };
             // Durable before it is archived, so that no crash takes it here and leaves it there.
             if let Err(error) = file.sync_data() {
                 warn!("No snapshot is archived until the next start: {}: {error}", path.display());

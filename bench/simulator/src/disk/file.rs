@@ -13,18 +13,19 @@ use super::{Change, SimDisk, State, failed, gone};
 impl Disk for SimDisk {
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
         // Folders are part of the paths of their files.
-        self.state().alive()
+        self.state().descriptor()
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
-        state.alive()?;
+        state.descriptor()?;
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(SimFile { disk: self.clone(), inode, boots: state.boots }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
+        state.descriptor()?;
         let crashes = state.operate()?;
         let one_in = state.hazards.write_error;
         if state.happens(one_in, "creation failed") {
@@ -68,13 +69,14 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut state = self.state();
-        state.alive()?;
+        state.descriptor()?;
         let inside = state.names.keys().filter(|file| file.parent() == Some(path));
         Ok(inside.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.descriptor()?;
         if state.operate()? {
             return Err(gone());
         }

@@ -17,6 +17,8 @@ pub struct Hazards {
     pub misdirect: u64,
     /// A file read back from the device shows one sector as it was before the last write.
     pub stale: u64,
+    /// Nothing can be opened for want of a descriptor: neither a file nor, to be read or synced, a folder.
+    pub descriptors: u64,
     /// Bytes that all files may take together.
     pub capacity: Option<u64>,
     /// The device has failed, and stays so until it is replaced.

@@ -53,6 +53,17 @@ impl World {
         }
     }
 
+    /// Descriptors are short: none is left, or now and then one.
+    pub(super) fn run_out(&mut self, out: bool) {
+        if out && self.healing {
+            return;
+        }
+        self.out = out;
+        let one_in = if self.chance.one_in(2) { 1 } else { 3 };
+        self.disk.plan(|hazards| hazards.descriptors = if out { one_in } else { 0 });
+        self.some_time(40, What::RunOut { out: !out });
+    }
+
     pub(super) fn damage(&mut self, may: impl Fn(&Path) -> bool) {
         if let Some((path, offset)) = self.disk.corrupt(may) {
             let file = path.to_string_lossy().into_owned();

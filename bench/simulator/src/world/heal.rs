@@ -21,7 +21,7 @@ impl World {
         if !self.plan.recoverable {
             self.disk.heal(None);
         }
-        (self.slow, self.full) = (false, false);
+        (self.slow, self.full, self.out) = (false, false, false);
         self.clients.heal();
         if let Some(store) = &self.store {
             store.heal();

@@ -58,6 +58,8 @@ impl World {
             let device = reason.contains("could not be written or flushed");
             assert!(poison || device, "V: the process stopped itself: {reason}");
             if device {
+                let failed = self.disk.failures() > self.failures_before;
+                assert!(failed, "V3: the process stopped itself over a device that did not fail: {reason}");
                 self.judge.marks.hit(Mark::SyncFailed);
             }
         }
@@ -77,7 +79,8 @@ impl World {
             Ended::Stopped(_) => Crash::Process,
             Ended::Power => self.crashes.pick(&Crash::ALL),
         };
-        // A full disk stays full, and a broken one broken.
+        // A full disk stays full, and a broken one broken; descriptors are given back by who ends.
+        self.out = false;
         self.disk.plan(|hazards| {
             let Hazards { capacity, broken, .. } = *hazards;
             *hazards = Hazards { capacity, broken, ..Hazards::default() };
@@ -204,6 +207,6 @@ impl World {
 /// How often the device has refused something so far.
 pub(super) fn device_errors(disk: &SimDisk) -> u64 {
     let injected = disk.injected();
-    let of = |word: &&&str| word.contains("failed") || word.contains("no space");
+    let of = |word: &&&str| ["failed", "no space", "no descriptor"].iter().any(|part| word.contains(part));
     injected.keys().filter(of).map(|word| injected[word]).sum()
 }

@@ -29,6 +29,7 @@ const KINDS: &[Kind] = &[
         &["offset #: ", ": expected ", ", found ", "Nothing was changed"],
     ),
     ("restore the folder `audit`", Refusal::Damage, &["offset #: "]),
+    ("Too many open files", Refusal::Device, &["Raise the limit of open files", "start again"]),
     ("the device failed", Refusal::Device, &["start again"]),
     ("no storage space", Refusal::Device, &["start again"]),
 ];
