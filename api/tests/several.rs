@@ -307,6 +307,7 @@ impl World {
             disk: u64::from(node),
             members,
             bootstrap: true,
+            doubtful: false,
             both: false,
             fall_back_ticks: 50,
             beat_ticks: 2,

@@ -55,6 +55,7 @@ impl Side {
                 disk: 1,
                 members: vec![RaftMember { node: 1, site: 1, witness: false }],
                 bootstrap: true,
+                doubtful: false,
                 both: false,
                 fall_back_ticks: 10,
                 beat_ticks: 1,

@@ -63,6 +63,7 @@ mod meta;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod peers;
+mod poison;
 pub mod raft;
 pub mod recovery;
 mod replicator;
@@ -100,6 +101,7 @@ pub use leaf::{
 pub use log::{AppendError, Log, Options, Recovered};
 pub use log_reader::{LogNow, LogReader};
 pub use log_thread::{Ended, LogEvent, LogThread, Truncator};
+pub use poison::{note_poison, noted_poison};
 pub use replicator::{
     Change, Lead, Message, NotProposed, Placed, Ready, Refusal, ReplicationError, Replicator, Solo, Vote,
 };

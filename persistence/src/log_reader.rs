@@ -9,7 +9,7 @@ use crate::entries::Entries;
 use crate::error::OpenError;
 use crate::scan::{SkipMark, scan};
 use crate::segment::Identity;
-use crate::{Sealer, SnapshotReader, Snapshots};
+use crate::{Sealer, SnapshotReader, Snapshots, noted_poison};
 
 /// Reads a log beside the node that writes it.
 #[derive(Clone)]
@@ -47,7 +47,11 @@ impl LogReader {
         let last = found.last.iter().map(|last| last.index).collect();
         let entries =
             Entries::new(Arc::clone(&self.disk), self.sealer.clone(), &found.used, after, found.overwrites);
-        Ok(LogNow { base, last, skips: found.skips, entries })
+        let mut skips = found.skips;
+        let data = self.dir.parent().unwrap_or(&self.dir);
+        let noted = noted_poison(&*self.disk, data).map_err(OpenError::disk(data))?;
+        skips.extend(noted);
+        Ok(LogNow { base, last, skips, entries })
     }
 
     /// The newest sound snapshot, or the newest one before number `before`.

@@ -152,6 +152,7 @@ impl Cluster {
                 disk: 100 + u64::from(node),
                 members: members.clone(),
                 bootstrap: true,
+                doubtful: false,
                 both,
                 fall_back_ticks: 30,
                 beat_ticks: 2,
@@ -676,6 +677,51 @@ fn a_wiped_disk_neither_votes_nor_stands_until_it_holds_what_is_committed() {
             [2, 3].iter().any(|node| cluster.raft(*node).lead(0) == Lead::Me)
         });
     }
+}
+
+#[test]
+fn a_wiped_disk_counts_again_under_a_leader_that_stays() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, 3, false, false);
+        cluster.until("all where preferred", 4_000, |cluster| {
+            cluster.leader(0) == Some(1) && cluster.leader(1) == Some(2)
+        });
+        for _ in 0..10 {
+            cluster.propose(1, 0);
+            cluster.run(10);
+        }
+        cluster.wipe(3);
+        let leaders = cluster.leaders.clone();
+        cluster.until("it counts again", 1_000, |cluster| {
+            (0..SHARDS).all(|shard| cluster.raft(3).group(shard).joined)
+        });
+        assert_eq!(cluster.leaders, leaders, "nobody had to be elected for it");
+        cluster.converge();
+        cluster.check();
+    }
+}
+
+#[test]
+fn a_copy_of_a_disk_has_no_vote_until_it_has_caught_up() {
+    let mut cluster = Cluster::new(4, 3, false, false);
+    cluster.until("1 leads", 2_000, |cluster| cluster.leader(0) == Some(1));
+    assert!(cluster.propose(1, 0));
+    cluster.run(60);
+    cluster.crash(3);
+    cluster.crash(1);
+    cluster.options[2].doubtful = true;
+    cluster.start(3);
+    cluster.run(2_000);
+    assert_eq!(cluster.leader(0), None, "2 gets no vote of a disk whose past is not known");
+    cluster.options[2].doubtful = false;
+    cluster.crash(3);
+    cluster.start(3);
+    cluster.run(2_000);
+    assert_eq!(cluster.leader(0), None, "which another start does not change");
+    cluster.start(1);
+    cluster.until("it counts again", 2_000, |cluster| cluster.raft(3).group(0).joined);
+    cluster.converge();
+    cluster.check();
 }
 
 #[test]

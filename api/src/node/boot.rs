@@ -1,6 +1,7 @@
 //! The start of a node: opens the log, replays it, passes by what panicked before, and starts the threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ use persistence::checkpoint::AuditSigner;
 use persistence::peers::PeersError;
 use persistence::{
     AuditPlace, AuditShard, Disk, Log, LogThread, OpenError, Options, RealDisk, Recovered, Replicator, SkipMark,
-    Solo,
+    Solo, note_poison,
 };
 
 use super::audit::{Audit, Followers};
@@ -70,6 +71,14 @@ pub enum BootError {
     /// The links to the other nodes can't be made.
     #[error(transparent)]
     Peers(#[from] PeersError),
+    /// An empty data folder was to begin a cluster that was begun before.
+    #[error(
+        "{path} says that this node began the cluster with another data directory, whose promises this one does not know: give --cluster-state existing, and it catches up from the others. If the cluster itself is to begin anew, remove that file on every node"
+    )]
+    BegunBefore {
+        /// The file.
+        path: PathBuf,
+    },
     /// The folder is a cluster's, and the node was started alone.
     #[error(
         "the data directory belongs to a cluster, whose entries a node alone can't tell from those that were never committed: give --peers and --peer-listen, as the other nodes have them"
@@ -173,10 +182,17 @@ pub fn start(options: &NodeOptions, hub: &Hub) -> Result<Node, BootError> {
         None => (Box::new(Solo::new(recovered.last.iter().map(|last| last.index), recovered.term)), None),
     };
     let board = links.as_ref().map(|links| Arc::clone(&links.board));
+    for (mark, _) in poisoned.iter().filter(|_| board.is_some()) {
+        let path = options.data.clone();
+        note_poison(&RealDisk, &path, *mark).map_err(|error| OpenError::Disk { path, error })?;
+    }
+    let noted = |mark: &SkipMark| (*mark, "its apply panicked when it was committed".to_owned());
+    let poison = poisoned.iter().cloned().chain(recovered.noted.iter().map(noted)).collect();
     let core = Core::new(CoreParts {
         machines,
         ring: submissions,
         replicator,
+        poison: if board.is_some() { poison } else { Vec::new() },
         links,
         log,
         sealer: recovered.sealer.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const STAGGER_TICKS: usize = 10;
 const ARRIVALS: usize = 4_096;
 /// The file in the data folder that names this life of it.
 const DISK: &str = "disk";
+/// The file beside the certificate that names the data folder with which the cluster was begun.
+const BEGUN: &str = "begun";
 
 /// How a node takes part in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Links {
     pub arrivals: Receiver<Arrival>,
     /// What is told of them.
     pub board: Arc<Board>,
+    /// The data folder.
+    pub data: PathBuf,
 }
 
 /// How the cluster is doing, as the core wrote it down last. Looked at by whoever asks.
@@ -136,7 +140,11 @@ pub(super) fn join(
     let own = options.members.iter().position(|member| member.name == options.name);
     let rank = own.expect("the configuration has this node among the members");
     let node = options.members[rank].node;
-    let disk = disk_of(data).map_err(|error| OpenError::Disk { path: data.join(DISK), error })?;
+    let (disk, made) = disk_of(data).map_err(|error| OpenError::Disk { path: data.join(DISK), error })?;
+    let holds = recovered.last.iter().any(|last| last.index > 0) || recovered.votes.iter().any(Option::is_some);
+    if options.is_new {
+        begin_once(&keys.join(PEER_FOLDER), disk)?;
+    }
     let shards = recovered.last.len() as u16;
     let names: Vec<&str> = options.members.iter().map(|member| member.name.as_str()).collect();
     let hello = Hello {
@@ -160,6 +168,8 @@ pub(super) fn join(
         disk,
         members: options.members.iter().map(member).collect(),
         bootstrap: options.is_new,
+        // Copied from somewhere, without its number.
+        doubtful: made && holds,
         both: false,
         fall_back_ticks: 0,
         beat_ticks: BEAT_TICKS,
@@ -180,27 +190,49 @@ pub(super) fn join(
         peers: Arc::clone(&peers),
         groups: Mutex::default(),
     };
-    Ok((raft, Links { peers, arrivals, board: Arc::new(board) }))
+    Ok((raft, Links { peers, arrivals, board: Arc::new(board), data: data.to_owned() }))
 }
 
-/// The number that names this life of a data folder: made with it, so that an empty one counts for nothing that another
-/// one promised.
-fn disk_of(data: &Path) -> io::Result<u64> {
+/// Lets an empty data folder vote once for these keys: a second one has forgotten what the first promised.
+fn begin_once(folder: &Path, disk: u64) -> Result<(), BootError> {
+    let path = folder.join(BEGUN);
+    let text = format!("{disk:016x}\n");
+    match std::fs::read_to_string(&path) {
+        Ok(known) if known == text => Ok(()),
+        Ok(_) => Err(BootError::BegunBefore { path }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_new(folder, BEGUN, &text).map_err(|error| OpenError::Disk { path, error }.into())
+        }
+        Err(error) => Err(OpenError::Disk { path, error }.into()),
+    }
+}
+
+/// Writes a file that is whole and durable, or not there.
+fn write_new(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let aside = folder.join(format!("{name}.new"));
+    let mut file = std::fs::File::create(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&aside, folder.join(name))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// The number that names this life of a data folder, made with it so that an empty one counts for nothing that another
+/// one promised; and whether it was made now.
+fn disk_of(data: &Path) -> io::Result<(u64, bool)> {
     let path = data.join(DISK);
     match std::fs::read_to_string(&path) {
-        Ok(text) => u64::from_str_radix(text.trim(), 16)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it should hold one hexadecimal number")),
+        Ok(text) => {
+            let number = u64::from_str_radix(text.trim(), 16);
+            let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "it should hold one hexadecimal number");
+            number.map(|disk| (disk, false)).map_err(wrong)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut bytes = [0; 8];
             persistence::system_random(&mut bytes);
             let disk = u64::from_le_bytes(bytes);
-            let aside = data.join("disk.new");
-            let mut file = std::fs::File::create(&aside)?;
-            writeln!(file, "{disk:016x}")?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            std::fs::File::open(data)?.sync_all()?;
-            Ok(disk)
+            write_new(data, DISK, &format!("{disk:016x}\n"))?;
+            Ok((disk, true))
         }
         Err(error) => Err(error),
     }
@@ -213,10 +245,20 @@ mod tests {
     #[test]
     fn a_data_folder_keeps_its_number_and_another_one_has_another() {
         let [one, two] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
-        let first = disk_of(one.path()).expect("made");
-        assert_eq!(disk_of(one.path()).expect("read"), first);
-        assert_ne!(disk_of(two.path()).expect("made"), first);
+        let (first, made) = disk_of(one.path()).expect("made");
+        assert!(made);
+        assert_eq!(disk_of(one.path()).expect("read"), (first, false));
+        assert_ne!(disk_of(two.path()).expect("made").0, first);
         std::fs::write(one.path().join(DISK), "none").expect("written");
         assert!(disk_of(one.path()).is_err(), "a number that is lost is not made up");
+    }
+
+    #[test]
+    fn a_cluster_is_begun_with_one_data_folder() {
+        let keys = tempfile::tempdir().expect("a folder");
+        begin_once(keys.path(), 7).expect("the first");
+        begin_once(keys.path(), 7).expect("the same again");
+        let error = begin_once(keys.path(), 8).expect_err("another").to_string();
+        assert!(error.contains("begun") && error.contains("--cluster-state existing"), "{error}");
     }
 }

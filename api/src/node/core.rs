@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::{Command, LogTime, Reply};
 use persistence::peers::{Arrival, Frame, FrameKind};
 use persistence::raft::GroupStatus;
-use persistence::{Batch, Change, Lead, LogEvent, LogThread, Message, Replicator, Sealer};
+use persistence::{Batch, Change, Lead, LogEvent, LogThread, Message, RealDisk, Replicator, Sealer, SkipMark};
 
 use super::SubmitError;
 use super::clock::LeaderClock;
@@ -20,6 +20,7 @@ use super::cluster::{Links, TICK};
 use super::door::Gates;
 use super::forward::{self, Forwards};
 use super::machine::{Machine, SYSTEM_SHARD};
+use super::replay::Poison;
 use super::sequencer::{Committed, Elsewhere, Received, Sequencer, Submission, Surroundings};
 use super::view::tender_shard;
 
@@ -85,6 +86,8 @@ pub struct CoreParts {
     pub shared: Arc<Shared>,
     /// The other nodes, where there are any.
     pub links: Option<Links>,
+    /// Commands that panicked, to be logged as passed by where nodes take turns in leading.
+    pub poison: Vec<Poison>,
 }
 
 /// The threads around the sequencer.
@@ -167,6 +170,14 @@ impl Surroundings for Threads {
         stop_process(reason)
     }
 
+    fn poisoned(&self, mark: SkipMark) {
+        // A node alone meets it again in its replay.
+        let Some(cluster) = &self.cluster else { return };
+        if let Err(error) = persistence::note_poison(&RealDisk, &cluster.links.data, mark) {
+            tracing::error!("The command can't be noted and will stop the node again: {error}");
+        }
+    }
+
     fn send(&mut self, message: Message) {
         let Some(Cluster { links, .. }) = &self.cluster else { return };
         let Message { peer, shard, bytes } = message;
@@ -232,12 +243,12 @@ pub struct Core {
 impl Core {
     /// A core whose shards hold what recovery found.
     pub fn new(parts: CoreParts) -> Self {
-        let CoreParts { machines, ring, replicator, log, sealer, view, shared, links } = parts;
+        let CoreParts { machines, ring, replicator, log, sealer, view, shared, links, poison } = parts;
         let origin = Instant::now();
         let leads = vec![(Lead::Nobody, 0); machines.len()];
         let cluster = links.map(|links| Cluster { links, forwards: Forwards::default(), leads });
         let threads = Threads { origin, ring, log, view, shared, cluster };
-        let sequencer = Sequencer::new(machines, replicator, sealer, threads);
+        let sequencer = Sequencer::new(machines, replicator, sealer, threads).with_poison(poison);
         Self { sequencer, clock_due: origin + CLOCK_PERIOD, tick_due: origin, ticks: 0, leaving: None }
     }
 
@@ -385,7 +396,7 @@ impl Core {
                 for (shard, group) in groups.iter().enumerate() {
                     if let (Some((from, _)), true) = (group.wanted, self.ticks.is_multiple_of(500)) {
                         tracing::error!(
-                            "Shard {shard} needs a snapshot of node {}: this node was away for longer than the others                              keep their entries. Restore it from the archive or from a copy of the other's data",
+                            "Shard {shard} needs a snapshot of node {}: this node was away for longer than the others                              keep their entries, and it can't fetch one yet",
                             cluster.links.board.name_of(from)
                         );
                     }

@@ -98,6 +98,23 @@ impl Process {
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("frozen");
     }
 
+    /// SIGCONT: it goes on.
+    pub fn thaw(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("thawed");
+    }
+
+    /// Waits until it ends by itself, and answers the exit status.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.wait().expect("reaped").code()
+    }
+
+    /// Its disk is lost: a start finds an empty data directory. With other settings from then on.
+    pub fn lose_disk(&mut self, settings: &[&str]) {
+        std::fs::remove_dir_all(self.dir.join("data")).expect("removed");
+        self.settings = settings.iter().map(|text| (*text).to_owned()).collect();
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");

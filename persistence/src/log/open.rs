@@ -9,10 +9,12 @@ use tracing::{info, warn};
 
 use super::ready::Maker;
 use super::{Active, AppendError, Kept, Log, Options, Recovered};
+use crate::SkipMark;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Corruption, OpenError};
 use crate::folder;
 use crate::format::SEGMENT_HEADER;
+use crate::poison::noted_poison;
 use crate::scan::{Scan, SegmentFile, scan};
 use crate::segment::{Identity, Last, Prepared, SegmentMaker};
 use crate::snapshot::{SnapshotReader, Snapshots};
@@ -64,6 +66,10 @@ impl Log {
         let votes = scan.votes.latest();
         let voted = votes.iter().flatten().map(|vote| vote.term);
         let term = scan.last.iter().map(|last| last.term).chain(voted).max().unwrap_or(0);
+        let mut skips = scan.skips;
+        let noted = noted_poison(&*disk, dir).map_err(OpenError::disk(dir))?;
+        let noted: Vec<SkipMark> = noted.into_iter().filter(|mark| !skips.contains(mark)).collect();
+        skips.extend(&noted);
         let recovered = Recovered {
             history: meta.history,
             cluster: meta.cluster,
@@ -71,7 +77,8 @@ impl Log {
             term,
             votes,
             tree_heads: stated,
-            skips: scan.skips,
+            skips,
+            noted,
             cuts: scan.cuts,
             snapshot: newest,
             snapshots,

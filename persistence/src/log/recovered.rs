@@ -31,6 +31,8 @@ pub struct Recovered {
     pub tree_heads: Vec<(u16, TreeHead)>,
     /// Commands to be passed by in the replay.
     pub skips: Vec<SkipMark>,
+    /// Those of them that this node noted and its log does not say.
+    pub noted: Vec<SkipMark>,
     /// What was cut, if the last flush was torn.
     pub cuts: Vec<Cut>,
     /// The newest sound snapshot.

@@ -19,6 +19,9 @@ use crate::{Change, Last, Lead, NotProposed, Placed, Ready, ReplicationError, Vo
 /// Stands in the place of a vote while the disk's votes do not count.
 pub(super) const NOT_JOINED: u64 = u64::MAX;
 
+/// Ticks between two questions of a node whose disk does not count to those that it has not heard.
+const ASK_TICKS: u32 = 5;
+
 /// Bytes of entries that a leader proposes and that are not committed; then it takes no more.
 const UNCOMMITTED_MAX: u64 = 64 << 20;
 
@@ -61,6 +64,8 @@ pub(super) struct Group {
     joined: bool,
     /// The others whose disks count and that were heard since the start, while this one's does not.
     heard: BTreeSet<u64>,
+    /// Ticks that passed while this disk's votes did not count.
+    silent: u32,
     /// How far the log was committed when a leader said so last, and in which term.
     tip: Option<(u64, u64)>,
     /// Where a snapshot that a leader offered reaches, and who.
@@ -78,8 +83,10 @@ impl Group {
         let ids: Vec<u64> = options.members.iter().map(|member| raft_id(member.node)).collect();
         let alone = ids.len() == 1;
         let is_new = log.vote.is_none() && log.entries.is_empty() && log.start.index == 0;
-        let joined =
-            alone || (!is_new || options.bootstrap) && log.vote.is_none_or(|vote| vote.vote != NOT_JOINED);
+        let joined = alone
+            || !options.doubtful
+                && (!is_new || options.bootstrap)
+                && log.vote.is_none_or(|vote| vote.vote != NOT_JOINED);
         let last =
             log.entries.last().map_or(log.start, |placed| Last { index: placed.entry.index, term: placed.term });
         let saved = log.vote.unwrap_or_default();
@@ -162,6 +169,7 @@ impl Group {
             given: None,
             joined,
             heard: BTreeSet::new(),
+            silent: 0,
             tip: None,
             wanted: None,
             both: options.both,
@@ -275,6 +283,10 @@ impl Group {
         if !self.joined && (about_votes || kind == MessageType::MsgTimeoutNow) {
             return Ok(());
         }
+        if !about.joined && !leads && kind == MessageType::MsgHeartbeatResponse && !self.owes_a_vote() {
+            // Followers have nothing to say to each other, and it must hear of more than the leader.
+            self.outbox.push(self.sign(from));
+        }
         match kind {
             MessageType::MsgHeartbeat if message.commit > self.last_index() => {
                 // Somebody counts on entries that this disk once said it had.
@@ -363,8 +375,24 @@ impl Group {
         }
     }
 
+    /// A message that says nothing but this node's term, and what travels with all.
+    fn sign(&self, to: u64) -> eraftpb::Message {
+        let mut message = eraftpb::Message::default();
+        message.set_msg_type(MessageType::MsgHeartbeatResponse);
+        (message.from, message.to, message.term) = (self.node.raft.id, to, self.term());
+        message
+    }
+
     pub(super) fn tick(&mut self, fall_back_ticks: u32) {
         if !self.joined {
+            self.silent += 1;
+            if self.silent.is_multiple_of(ASK_TICKS) && !self.owes_a_vote() {
+                let own = self.node.raft.id;
+                let others = self.node.raft.prs().iter().map(|(id, _)| *id);
+                let ask: Vec<u64> = others.filter(|id| *id != own && !self.heard.contains(id)).collect();
+                let asked: Vec<_> = ask.into_iter().map(|id| self.sign(id)).collect();
+                self.outbox.extend(asked);
+            }
             return;
         }
         self.node.tick();

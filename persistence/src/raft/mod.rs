@@ -37,6 +37,9 @@ pub struct RaftOptions {
     pub members: Vec<RaftMember>,
     /// The cluster is a new one: empty disks may vote. Never when any member has ever held something.
     pub bootstrap: bool,
+    /// This disk may have promised what it does not hold: it is a copy of another, or an older state of itself. It counts
+    /// when it has caught up.
+    pub doubtful: bool,
     /// Commits wait for both sites, until one is silent for [`RaftOptions::fall_back_ticks`].
     pub both: bool,
     /// Ticks without a commit after which the other site is not waited for.

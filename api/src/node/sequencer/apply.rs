@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::{Action, Reply, Sink};
-use persistence::{Batch, Change, Lead, Placed};
+use persistence::{Batch, Change, Lead, Placed, SkipMark};
 
-use super::{Committed, Elsewhere, Sequencer, Settle, Surroundings};
+use super::{Committed, Elsewhere, Pending, Sequencer, Settle, Surroundings, system_command};
 use crate::node::SubmitError;
 use crate::node::machine::SYSTEM_SHARD;
 
@@ -19,6 +19,8 @@ impl<S: Surroundings> Sequencer<S> {
             shard.machine.maintain();
         }));
         if applied.is_err() {
+            let position = replies.replies.len() as u32;
+            self.surroundings.poisoned(SkipMark { shard: number, index: entry.index, position });
             // The entry is durable, so the next start meets the same panic, passes the command by and says so.
             self.surroundings.stop(&format!(
                 "applying command {} of entry {} of shard {number} panicked; it is answered to nobody and passed by \
@@ -31,6 +33,11 @@ impl<S: Surroundings> Sequencer<S> {
         let ours = |waiting: &mut super::Waiting| waiting.index == entry.index && waiting.term == term;
         let waiting = shard.waiting.pop_front_if(ours);
         assert!(self.replicates || waiting.is_some(), "an entry that was proposed is waited for");
+        shard.poison.retain(|(mark, _)| {
+            // Logged: every replica passes it by from now on.
+            let is_it = |action: &Action| matches!(action, Action::Skip { index, position, .. } if (*index, *position) == (mark.index, mark.position));
+            !entry.commands.iter().any(|command| is_it(&command.action))
+        });
         self.replicator.applied(number, entry.index);
         self.surroundings.applied(number, entry.index);
         assert_eq!(replies.replies.len(), entry.commands.len(), "one reply a command");
@@ -88,12 +95,19 @@ impl<S: Surroundings> Sequencer<S> {
                     shard.taken += 1;
                     self.pending += 1;
                 }
+                for (SkipMark { index, position, .. }, place) in &shard.poison {
+                    let skip = Action::Skip { index: *index, position: *position, place: place.clone() };
+                    let command = system_command(skip, self.surroundings.now(), self.surroundings.salt());
+                    shard.pending.push_back(Pending { command, answer: None });
+                    shard.taken += 1;
+                    self.pending += 1;
+                }
             } else {
                 self.pending -= shard.pending_len();
                 shard.done += u64::from(shard.takeover.take().is_some());
                 for pending in std::mem::take(&mut shard.pending) {
                     shard.done += 1;
-                    let system = matches!(pending.command.action, Action::Tick | Action::Takeover { .. });
+                    let system = matches!(pending.command.action, Action::Tick | Action::Skip { .. });
                     if !system {
                         let leader = shard.leader();
                         let (command, answer) = (pending.command, pending.answer);

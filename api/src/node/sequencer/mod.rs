@@ -18,11 +18,14 @@ use std::time::Duration;
 
 use engine::{Action, Command, Entry, Envelope, LogTime, Reply};
 use persistence::raft::GroupStatus;
-use persistence::{Batch, Change, Lead, LogEvent, Message, Placed, Ready, ReplicationError, Replicator, Sealer};
+use persistence::{
+    Batch, Change, Lead, LogEvent, Message, Placed, Ready, ReplicationError, Replicator, Sealer, SkipMark,
+};
 
 use self::seals::Seals;
 use super::SubmitError;
 use super::machine::Machine;
+use super::replay::Poison;
 
 /// Most commands of one shard in one batch.
 const BATCH_COMMANDS: usize = 512;
@@ -92,6 +95,8 @@ pub trait Surroundings {
     fn salt(&self) -> [u8; 16];
     /// Ends the process: going on could break a promise.
     fn stop(&self, reason: &str) -> !;
+    /// A committed command panicked when it was applied: the process ends, and the next one is to know of it.
+    fn poisoned(&self, _mark: SkipMark) {}
 
     // What follows is asked where there are several nodes.
 
@@ -150,6 +155,8 @@ struct Shard {
     /// Who leads it. Commands are taken, and deadlines kept, where that is this node.
     lead: Lead,
     term: u64,
+    /// Commands that panicked here, and where; to be logged as passed by in every term of this node until they are.
+    poison: Vec<Poison>,
     /// To be logged before anything else of this node's term; whether the lead was given to it.
     takeover: Option<bool>,
     /// Stamp of the last command that was proposed.
@@ -250,6 +257,15 @@ impl<S: Surroundings> Sequencer<S> {
     #[must_use]
     pub fn with_pending_max(mut self, commands: usize) -> Self {
         self.pending_max = commands;
+        self
+    }
+
+    /// Logs, where several nodes take turns in leading, that these commands were passed by. Their machines know already.
+    #[must_use]
+    pub fn with_poison(mut self, poison: Vec<Poison>) -> Self {
+        for (mark, place) in poison {
+            self.shards[usize::from(mark.shard)].poison.push((mark, place));
+        }
         self
     }
 
@@ -380,6 +396,7 @@ impl Shard {
             machine,
             lead: Lead::Me,
             term: 0,
+            poison: Vec::new(),
             takeover: None,
             pending: VecDeque::new(),
             waiting: VecDeque::new(),
