@@ -47,6 +47,8 @@ struct State {
     written: Places,
     /// Sectors that were not as promised at some time since [`SimDisk::found_whole`].
     damaged: Places,
+    /// How long reads have taken since [`SimDisk::take_read_ns`].
+    read_ns: i64,
     injected: BTreeMap<&'static str, u64>,
 }
 
@@ -93,6 +95,7 @@ impl SimDisk {
             hurt_by_sync: false,
             written: Places::new(),
             damaged: Places::new(),
+            read_ns: 0,
             injected: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -137,6 +140,18 @@ impl SimDisk {
         std::mem::take(&mut self.state().hurt_by_sync)
     }
 
+    /// How long reads have taken since the last call, in nanoseconds.
+    pub fn take_read_ns(&self) -> i64 {
+        std::mem::take(&mut self.state().read_ns)
+    }
+
+    /// Whether nothing but reads goes astray: the device holds everything that was promised.
+    pub fn only_misreads(&self) -> bool {
+        let state = self.state();
+        let holds = state.inodes.values().all(|inode| inode.overlay.is_empty());
+        holds && state.inodes.values().any(|inode| inode.stale || !inode.elsewhere.is_empty())
+    }
+
     /// The sectors that something was written to since the last call.
     pub fn take_written(&self) -> Places {
         std::mem::take(&mut self.state().written)
@@ -155,19 +170,30 @@ impl SimDisk {
         state.damaged = state
             .inodes
             .iter()
-            .flat_map(|(id, inode)| inode.overlay.keys().map(move |sector| (*id, *sector)))
+            .flat_map(|(id, inode)| {
+                inode.overlay.keys().chain(inode.elsewhere.keys()).map(move |sector| (*id, *sector))
+            })
             .collect();
     }
 
     /// Whether the device holds something else than it promised.
     pub fn is_damaged(&self) -> bool {
-        self.state().inodes.values().any(|inode| inode.stale || !inode.overlay.is_empty())
+        let state = self.state();
+        let mut inodes = state.inodes.values();
+        inodes.any(|inode| inode.stale || !inode.overlay.is_empty() || !inode.elsewhere.is_empty())
     }
 
     /// Whether the device ever held something else than it promised.
     pub fn ever_damaged(&self) -> bool {
         let state = self.state();
-        let words = ["bits changed", "sync lied", "write lost", "write misdirected", "stale sector read"];
+        let words = [
+            "bits changed",
+            "sync lied",
+            "write lost",
+            "write misdirected",
+            "stale sector read",
+            "read misdirected",
+        ];
         words.iter().any(|word| state.injected.contains_key(word))
     }
 
@@ -260,6 +286,7 @@ impl SimDisk {
         }
         for inode in state.inodes.values_mut() {
             inode.overlay.clear();
+            inode.elsewhere.clear();
             inode.stale = false;
             inode.cache.clone_from(&inode.image);
             inode.meant.clone_from(&inode.image);
@@ -347,10 +374,13 @@ impl SimDisk {
         let Some(inode) = state.names.get(path).and_then(|id| state.inodes.get(id)) else {
             return BTreeSet::new();
         };
-        let differing = inode.overlay.iter().flat_map(|(sector, bytes)| {
-            let place = range(*sector, inode.image.len());
+        let strays = inode.elsewhere.iter().map(|(sector, place)| (*sector, state.held(*place)));
+        let overlay = inode.overlay.iter().filter(|(sector, _)| !inode.elsewhere.contains_key(*sector));
+        let overlay = overlay.map(|(sector, bytes)| (*sector, bytes.clone()));
+        let differing = overlay.chain(strays).flat_map(|(sector, bytes)| {
+            let place = range(sector, inode.image.len());
             let pairs = inode.image[place.clone()].iter().zip(bytes).zip(place);
-            pairs.filter(|((promised, held), _)| promised != held).map(|(_, at)| at)
+            pairs.filter(|((promised, held), _)| **promised != *held).map(|(_, at)| at).collect::<Vec<_>>()
         });
         differing.collect()
     }
@@ -399,6 +429,17 @@ impl Change {
 impl State {
     fn count(&mut self, class: &'static str) {
         *self.injected.entry(class).or_default() += 1;
+    }
+
+    /// A read takes its time.
+    fn take_time(&mut self) {
+        let most = self.hazards.read_ns;
+        if most > 0 {
+            const SECOND: i64 = 1_000_000_000;
+            let hangs = self.random.one_in(1_000);
+            self.read_ns +=
+                if hangs { self.random.between(SECOND, 5 * SECOND) } else { self.random.between(most / 20, most) };
+        }
     }
 
     /// Takes a descriptor, if there is one.
@@ -473,11 +514,53 @@ impl State {
         }
     }
 
-    /// Reads a file from the device anew, perhaps with one sector as it was before.
+    /// What the device holds of a sector of a file; nothing of one that is gone.
+    fn held(&self, (id, sector): (u64, usize)) -> Vec<u8> {
+        self.inodes.get(&id).map(|inode| inode.device(sector)).unwrap_or_default()
+    }
+
+    /// Lets one sector of a file be read from another place, this once or from now on.
+    fn misread(&mut self, id: u64) {
+        let Some(inode) = self.inodes.get(&id).filter(|inode| !inode.image.is_empty()) else { return };
+        let sector = self.random.between(0, inode.image.len().div_ceil(SECTOR) as i64 - 1) as usize;
+        let ids: Vec<u64> = self.names.values().copied().collect();
+        let Some(other) = (!ids.is_empty()).then(|| self.random.pick(&ids)) else { return };
+        let sectors = self.inodes.get(&other).map_or(0, |inode| inode.image.len() / SECTOR) as i64;
+        if sectors == 0 {
+            return;
+        }
+        // Mostly near: an arm that missed its track, a table that is off by one.
+        let near = (sector as i64 + self.random.between(-8, 8)).clamp(0, sectors - 1);
+        let from = if self.random.one_in(2) { near } else { self.random.between(0, sectors - 1) } as usize;
+        let bytes = self.held((other, from));
+        let for_ever = self.random.one_in(4);
+        let inode = self.inodes.get_mut(&id).expect("looked at above");
+        if !inode.read_as(sector, &bytes) {
+            return;
+        }
+        if for_ever {
+            inode.elsewhere.insert(sector, (other, from));
+        }
+        self.damaged.insert((id, sector));
+        self.count("read misdirected");
+        if for_ever {
+            self.count("read misdirected from then on");
+        }
+    }
+
+    /// Reads a file from the device anew, perhaps with one sector as it was before, or from elsewhere.
     fn reload(&mut self, id: u64) {
         let stale = self.hazards.stale;
         let Some(inode) = self.inodes.get_mut(&id) else { return };
         inode.reload();
+        for (sector, place) in inode.elsewhere.clone() {
+            let bytes = self.held(place);
+            self.inode(id).read_as(sector, &bytes);
+        }
+        if self.hazards.misread > 0 && self.random.one_in(self.hazards.misread) {
+            self.misread(id);
+        }
+        let Some(inode) = self.inodes.get_mut(&id) else { return };
         if stale > 0 && !inode.before.is_empty() && self.random.one_in(stale) {
             let sectors: Vec<usize> = inode.before.keys().copied().collect();
             let sector = self.random.pick(&sectors);

@@ -86,13 +86,23 @@ pub enum Mark {
     ScrubInterrupted,
     /// A damaged segment was put aside, because nothing needed it any more.
     DamagePutAside,
+    /// A scrub read a file wrong once, and said that of it.
+    ReadWrongOnce,
+    /// A start was refused over bytes that the device holds, and did not read.
+    MisreadRefused,
+    /// A start read so slowly that a deadline passed before anybody was served.
+    DeadlineInSlowStart,
+    /// The machine was suspended across a deadline, and its clocks ran on.
+    SuspendedAcrossDeadline,
+    /// It was suspended with its monotonic clock, and the wall clock jumped across a deadline.
+    ClockStoodAcrossDeadline,
     /// A segment stated a tree, and its root was compared.
     TreeHeadStated,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 47] = [
         Self::TailCut,
         Self::RecordTorn,
         Self::CrashInRecovery,
@@ -134,6 +144,11 @@ impl Mark {
         Self::ScrubbedFileGone,
         Self::ScrubInterrupted,
         Self::DamagePutAside,
+        Self::ReadWrongOnce,
+        Self::MisreadRefused,
+        Self::DeadlineInSlowStart,
+        Self::SuspendedAcrossDeadline,
+        Self::ClockStoodAcrossDeadline,
         Self::TreeHeadStated,
     ];
 }

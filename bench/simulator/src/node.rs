@@ -74,7 +74,8 @@ impl Clocks {
     }
 
     fn mono(&self, at: i64) -> i64 {
-        let elapsed = at - self.from.0;
+        // Before `from` they stood still.
+        let elapsed = (at - self.from.0).max(0);
         self.from.1 + elapsed + (i128::from(elapsed) * i128::from(self.pace_ppm) / 1_000_000) as i64
     }
 
@@ -83,9 +84,14 @@ impl Clocks {
         self.mono(at) + self.wall_ahead
     }
 
+    /// They stand still from `at` until `until`.
+    pub fn stand_still(&mut self, at: i64, until: i64) {
+        self.from = (until, self.mono(at));
+    }
+
     /// They run at another pace from `at` on.
     pub fn go_at(&mut self, at: i64, pace_ppm: i64) {
-        self.from = (at, self.mono(at));
+        self.from = (at.max(self.from.0), self.mono(at));
         self.pace_ppm = pace_ppm;
     }
 }
@@ -734,5 +740,24 @@ impl Io {
         if let Err(AppendError::Failed(error)) = step {
             self.events.push_back(LogEvent::Failed { error: error.to_string() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_stand_still_go_on_where_they_stood() {
+        let mut clocks = Clocks::new(0, 7);
+        clocks.stand_still(10 * SECOND, 40 * SECOND);
+        let told = [5, 10, 25, 40, 41].map(|at| clocks.mono(at * SECOND) / SECOND);
+        assert_eq!(told, [10, 10, 10, 10, 11], "what was before is not asked any more");
+        // Another pace that is chosen meanwhile counts from when they go on.
+        clocks.stand_still(50 * SECOND, 60 * SECOND);
+        clocks.go_at(55 * SECOND, 1_000_000);
+        let told = [55, 60, 61].map(|at| clocks.mono(at * SECOND) / SECOND);
+        assert_eq!(told, [20, 20, 22]);
+        assert_eq!(clocks.wall(61 * SECOND), 22 * SECOND + 7);
     }
 }

@@ -29,6 +29,10 @@ mod traffic;
 
 /// Bytes of log after which a snapshot is taken.
 const SNAPSHOT_BYTES: u64 = 16 << 10;
+/// One file in so many that are read from the device is read wrong, where disks may do so.
+const MISREAD: u64 = 25;
+/// Nanoseconds that a read takes at most, of a fast disk and of a slow one.
+const READ_NS: [i64; 2] = [MS / 10, 500 * MS];
 /// The wall clock where true time is 0.
 const EPOCH: i64 = 1_700_000_000_000 * MS;
 
@@ -59,6 +63,10 @@ enum What {
     Start,
     /// The wall clock jumps, or the machine's clocks change their pace.
     TurnClock,
+    /// The whole machine stands still for a while.
+    Suspend,
+    /// The wall clock is put right by so much.
+    PutRight { by: i64 },
     /// The disk fills up, or has room again.
     Fill { full: bool },
     /// Nothing can be opened any more, or again.
@@ -112,6 +120,8 @@ pub struct World {
     refused_while_full: bool,
     /// Whether nothing can be opened, and whether commands were refused meanwhile.
     out: bool,
+    /// Until then the node does nothing: its machine stands still, or it reads what it starts from.
+    still_until: i64,
     refused_while_out: bool,
     /// How often the device had failed when the process started.
     failures_before: u64,
@@ -186,6 +196,7 @@ impl World {
             full: false,
             refused_while_full: false,
             out: false,
+            still_until: 0,
             refused_while_out: false,
             failures_before: 0,
             stopping: false,
@@ -223,6 +234,7 @@ impl World {
             (40, What::Fill { full: true }),
             (30, What::RunOut { out: true }),
             (50, What::Slow { slow: true }),
+            (40, What::Suspend),
             (120, What::Poison),
             (10, What::Recall),
             (200, What::Break),
@@ -262,6 +274,7 @@ impl World {
                 hazards.lost = 400;
                 hazards.misdirect = 400;
                 hazards.stale = 60;
+                hazards.misread = MISREAD;
             }
         });
     }
@@ -284,7 +297,15 @@ impl World {
         self.nodes[0].is_some()
     }
 
+    /// Whether somebody would answer.
+    fn serves(&self) -> bool {
+        self.is_up() && self.at >= self.still_until
+    }
+
     fn happen(&mut self, what: What) {
+        if self.at < self.still_until && self.stands_still(what) {
+            return;
+        }
         match what {
             What::Turn { process } => {
                 if process == self.judge.process() && self.at == self.turn_at {
@@ -321,7 +342,7 @@ impl World {
             }
             What::Act { client } => self.client_acts(client),
             What::Impatient { client, request } => {
-                if self.clients.is_waiting_for(client, request) && self.is_up() && !self.stopping {
+                if self.clients.is_waiting_for(client, request) && self.serves() && !self.stopping {
                     self.send_again(client);
                 }
             }
@@ -345,10 +366,13 @@ impl World {
                     self.some_time(40, What::TurnClock);
                 }
             }
+            What::Suspend => self.suspend(),
+            What::PutRight { by } => self.wall_jumps(by),
             What::Fill { full } => self.fill(full),
             What::RunOut { out } => self.run_out(out),
             What::Slow { slow } => {
                 self.slow = slow && !self.healing;
+                self.read_time();
                 self.some_time(if slow { 10 } else { 60 }, What::Slow { slow: !slow });
             }
             What::Poison => {
@@ -588,6 +612,7 @@ impl World {
             self.judge.marks.hit(Mark::SnapshotAndTail);
         }
         self.nodes[0] = Some(node);
+        self.read_time();
         self.failures_before = self.disk.failures();
         self.see_files();
         if self.healing {
@@ -603,8 +628,12 @@ impl World {
         self.to_find = scrub::ToFind::default();
         let wait = self.pace.between(200, 4_000) * MS;
         self.after(wait, What::Scrub { process });
-        self.turn_at = self.at;
-        self.after(0, What::Turn { process });
+        // Reads took their time, and nobody was served meanwhile.
+        let late = self.disk.take_read_ns();
+        self.still_until = self.at + late;
+        self.late_start();
+        self.turn_at = self.still_until;
+        self.after(late, What::Turn { process });
     }
 
     /// Whether a loss is one that no single node can tell from a torn tail: all that is missing are the last flushes,

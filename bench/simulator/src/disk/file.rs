@@ -148,6 +148,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.with(|state, id| {
+            state.take_time();
             let cache = &state.inode(id).cache;
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(bytes.len());

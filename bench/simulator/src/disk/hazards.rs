@@ -17,6 +17,10 @@ pub struct Hazards {
     pub misdirect: u64,
     /// A file read back from the device shows one sector as it was before the last write.
     pub stale: u64,
+    /// A file read back from the device shows one sector of another place; one in four of these places does so from then on.
+    pub misread: u64,
+    /// Nanoseconds that one read takes at most; one in a thousand takes seconds.
+    pub read_ns: i64,
     /// Nothing can be opened for want of a descriptor: neither a file nor, to be read or synced, a folder.
     pub descriptors: u64,
     /// Bytes that all files may take together.

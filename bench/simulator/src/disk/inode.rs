@@ -23,8 +23,10 @@ pub(super) struct Inode {
     pub(super) before: BTreeMap<usize, Vec<u8>>,
     /// Versions of sectors written since the last sync.
     pub(super) pending: BTreeMap<usize, Vec<Version>>,
-    /// Whether the cache holds a sector as it was before.
+    /// Whether the cache holds a sector as it was before, or one of another place.
     pub(super) stale: bool,
+    /// Sectors whose reads end in another place, a file and a sector in it, whatever is written here.
+    pub(super) elsewhere: BTreeMap<usize, (u64, usize)>,
 }
 
 /// A sector as it was written: what the cache held of it, and what was meant where that is something else.
@@ -57,6 +59,17 @@ impl Inode {
             let len = place.len().min(bytes.len());
             self.cache[place.start..place.start + len].copy_from_slice(&bytes[..len]);
         }
+    }
+
+    /// A sector is read as `bytes`, as far as they reach; tells whether that is something else than it was.
+    pub(super) fn read_as(&mut self, sector: usize, bytes: &[u8]) -> bool {
+        let place = range(sector, self.cache.len());
+        let len = place.len().min(bytes.len());
+        let cached = &mut self.cache[place.start..place.start + len];
+        let differs = *cached != bytes[..len];
+        cached.copy_from_slice(&bytes[..len]);
+        self.stale |= differs;
+        differs
     }
 
     /// Keeps of what is pending what a crash leaves. True when a length was lost.

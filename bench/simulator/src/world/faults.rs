@@ -31,9 +31,78 @@ impl World {
                 self.judge.marks.hit(Mark::ClockJumpAcrossClose);
             }
         }
+        self.wall_jumps(by);
+    }
+
+    /// The wall clock jumps.
+    pub(super) fn wall_jumps(&mut self, by: i64) {
         self.clocks.wall_ahead += by;
         if let Some(node) = &self.nodes[0] {
             node.io().clocks.wall_ahead += by;
+        }
+    }
+
+    /// How long reads take now.
+    pub(super) fn read_time(&mut self) {
+        let read_ns = super::READ_NS[usize::from(self.slow)];
+        self.disk.plan(|hazards| hazards.read_ns = read_ns);
+    }
+
+    /// The machine is suspended: nothing in it happens for a while. What its clocks do meanwhile depends on who suspends it.
+    pub(super) fn suspend(&mut self) {
+        self.some_time(60, What::Suspend);
+        if self.healing || !self.serves() || self.stopping {
+            return;
+        }
+        let length = if self.crashes.one_in(3) { 180 } else { 15 };
+        let length = self.crashes.between(500, length * 1_000) * MS;
+        let until = self.at + length;
+        let due = (1..=crate::node::TENDER_SHARDS).filter_map(|shard| self.judge.twin(shard).next_deadline());
+        let due: Vec<i64> = due.collect();
+        let Some(node) = &self.nodes[0] else { return };
+        let crosses = |from: i64| due.iter().any(|due| (from..from + length / MS).contains(due));
+        if self.crashes.one_in(3) {
+            // Only its processes are stopped.
+            if crosses(node.now(self.at).0) {
+                self.judge.marks.hit(Mark::SuspendedAcrossDeadline);
+            }
+        } else {
+            if crosses(node.now(self.at).0.max(self.clocks.wall(self.at) / MS)) {
+                self.judge.marks.hit(Mark::ClockStoodAcrossDeadline);
+            }
+            self.clocks.stand_still(self.at, until);
+            node.io().clocks.stand_still(self.at, until);
+            // The wall clock is right when it wakes up, or stands still as well and is put right a while later.
+            let later = if self.crashes.one_in(2) { 0 } else { self.crashes.between(1, 20_000) * MS };
+            self.after(length + later, What::PutRight { by: length });
+        }
+        self.judge.trace("suspended", length as u64);
+        self.still_until = until;
+    }
+
+    /// Whether `what` would be done by the node, which stands still: then it is done later, if at all.
+    pub(super) fn stands_still(&mut self, what: What) -> bool {
+        let until = self.still_until;
+        match what {
+            What::Turn { .. } if self.turn_at == self.at => self.turn_at = until,
+            What::Show { .. } if self.show_at == self.at => self.show_at = until,
+            What::Flush { .. } if self.flush_at == self.at => self.flush_at = until,
+            // Put off for another time meanwhile, or of a process that has ended.
+            What::Turn { .. } | What::Show { .. } | What::Flush { .. } => return true,
+            What::Second { .. } | What::Snapshot { .. } | What::Ship { .. } | What::Scrub { .. } => {}
+            _ => return false,
+        }
+        self.after(until - self.at, what);
+        true
+    }
+
+    /// A process was slow to start.
+    pub(super) fn late_start(&mut self) {
+        let (from, late) = (self.clocks.wall(self.at) / MS, (self.still_until - self.at) / MS);
+        for shard in 1..=crate::node::TENDER_SHARDS {
+            if self.judge.twin(shard).next_deadline().is_some_and(|due| (from..from + late).contains(&due)) {
+                self.judge.marks.hit(Mark::DeadlineInSlowStart);
+            }
         }
     }
 

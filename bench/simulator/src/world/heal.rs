@@ -16,6 +16,12 @@ const HEALED_WITHIN: i64 = 10 * SECOND;
 impl World {
     /// No more faults: everything must be served again, within a bound, and read back.
     pub(super) fn heal(&mut self) {
+        while self.at < self.still_until && !self.ended_silently {
+            self.next_event();
+        }
+        if self.ended_silently {
+            return;
+        }
         self.healing = true;
         self.disk.plan(|hazards| *hazards = Hazards::default());
         if !self.plan.recoverable {

@@ -21,7 +21,7 @@ impl World {
     }
 
     pub(super) fn ask_to_stop(&mut self) {
-        if self.stopping {
+        if self.stopping || self.at < self.still_until {
             return;
         }
         if let Some(node) = &mut self.nodes[0] {
@@ -86,7 +86,7 @@ impl World {
             *hazards = Hazards { capacity, broken, ..Hazards::default() };
         });
         if !self.plan.recoverable {
-            self.disk.plan(|hazards| hazards.stale = 60);
+            self.disk.plan(|hazards| (hazards.stale, hazards.misread) = (60, super::MISREAD));
         }
         self.disk.restart(crash);
         // Long enough, at times, for lots to end meanwhile.
@@ -99,6 +99,7 @@ impl World {
     }
 
     pub(super) fn down(&mut self) {
+        self.still_until = self.at;
         self.turn_at = i64::MAX;
         self.flush_at = i64::MAX;
         self.show_at = i64::MAX;
@@ -118,6 +119,11 @@ impl World {
         }
         if !self.healing && self.crashes.one_in(5) {
             self.disk.plan(|hazards| hazards.crash = 60);
+        }
+        self.read_time();
+        self.disk.take_read_ns();
+        if self.must_start {
+            self.disk.plan(|hazards| hazards.misread = 0);
         }
         let before = device_errors(&self.disk);
         let writes = self.disk.writes();
@@ -165,6 +171,9 @@ impl World {
         assert!(!self.must_start, "D7: a start on a restored disk is refused: {text}");
         self.judge.trace("refused", self.at as u64);
         self.refused += 1;
+        if self.disk.only_misreads() {
+            self.judge.marks.hit(Mark::MisreadRefused);
+        }
         let lied = self.flushes.iter().any(|flush| flush.hurt);
         self.judge.marks.hit(if lied { Mark::LieRefused } else { Mark::DamageRefused });
         // The operator brings back what was damaged.

@@ -46,7 +46,8 @@ fn number_of(path: &Path, extension: &str) -> Option<u64> {
 impl World {
     /// One step.
     pub(super) fn scrub(&mut self) {
-        let errors = device_errors(&self.disk);
+        let (errors, misreads) = (device_errors(&self.disk), self.misreads());
+        self.disk.take_read_ns();
         if self.nodes[0].as_ref().is_some_and(|node| !node.is_scrubbing()) {
             self.to_find = ToFind { places: self.wrong_places(), misreads: self.misreads(), errors };
         }
@@ -55,18 +56,21 @@ impl World {
             Ok(step) => step,
             Err(ended) => return self.end(ended),
         };
-        let mut wait = self.pace.between(5, 150) * MS;
+        let mut wait = self.pace.between(5, 150) * MS + self.disk.take_read_ns();
         match step {
             Step::Sound(_) => {}
             Step::Gone(_) => self.judge.marks.hit(Mark::ScrubbedFileGone),
             Step::Misread(file, text) => {
-                assert!(self.misreads() > 0, "scrub: {} was never read wrong: {text}", file.display());
+                assert!(self.misreads() > misreads, "scrub: {} was not read wrong: {text}", file.display());
+                self.judge.marks.hit(Mark::ReadWrongOnce);
             }
             Step::Refused { text, .. } => {
                 assert!(device_errors(&self.disk) > errors, "scrub: a sound device refuses: {text}");
             }
             Step::Damaged(damage) => {
-                assert!(self.disk.reads_wrong(&damage.file), "scrub: a false alarm: {}", damage.text);
+                // It may be read right again by now.
+                let wrong = self.disk.reads_wrong(&damage.file) || self.misreads() > misreads;
+                assert!(wrong, "scrub: a false alarm: {}", damage.text);
                 assert!(damage.text.contains(&*damage.file.to_string_lossy()), "scrub: no file: {}", damage.text);
                 assert!(damage.text.contains("offset "), "scrub: no place: {}", damage.text);
                 self.judge.trace("scrub found", damage.sequence.unwrap_or(0));
@@ -128,7 +132,8 @@ impl World {
     }
 
     fn misreads(&self) -> u64 {
-        self.disk.injected().get("stale sector read").copied().unwrap_or(0)
+        let injected = self.disk.injected();
+        ["stale sector read", "read misdirected"].iter().filter_map(|class| injected.get(class)).sum()
     }
 
     /// What is wrong of all that a scrub reads, by file: closed segments up to the end of their records, and snapshots.

@@ -11,7 +11,7 @@ use crate::node::{MS, SECOND};
 impl World {
     /// One command more of a client, or its last one again.
     pub(super) fn client_acts(&mut self, client: usize) {
-        if !self.is_up() || self.stopping {
+        if !self.serves() || self.stopping {
             let wait = self.pace.between(100, 3_000) * MS;
             return self.after(wait, What::Act { client });
         }
@@ -38,7 +38,7 @@ impl World {
     /// A client does not wait, and sends the same over and over.
     pub(super) fn burst(&mut self) {
         self.some_time(40, What::Burst);
-        if self.healing || self.stopping {
+        if self.healing || self.stopping || !self.serves() {
             return;
         }
         let client = self.pace.between(0, self.clients.len() as i64 - 1) as usize;
@@ -77,7 +77,7 @@ impl World {
     }
 
     pub(super) fn poison(&mut self) {
-        if self.is_up() && !self.stopping {
+        if self.serves() && !self.stopping {
             let stamp = self.nodes[0].as_ref().map_or(LogTime(0), |node| node.now(self.at));
             self.clients.prepare_poison(stamp, &mut self.judge);
         }
@@ -86,7 +86,7 @@ impl World {
 
     /// Asks under a key, as `bid.query` does: everything sent before is settled first.
     pub(super) fn recall(&mut self) {
-        if !self.is_up() || self.stopping {
+        if !self.serves() || self.stopping {
             return;
         }
         let Some((request, tender, key)) = self.clients.asks() else { return };
@@ -102,7 +102,7 @@ impl World {
     pub(super) fn read(&mut self, reader: usize) {
         let wait = self.pace.between(50, 6_000) * MS;
         self.after(wait, What::Read { reader });
-        let Some(node) = &self.nodes[0] else { return };
+        let Some(node) = self.nodes[0].as_ref().filter(|_| self.at >= self.still_until) else { return };
         self.clients.reads(reader, &node.view(), &mut self.judge);
     }
 }
