@@ -398,9 +398,12 @@ impl SimDisk {
         Some(state.inodes.get(state.names.get(path)?)?.image.clone())
     }
 
-    /// Somebody takes a file away, for good.
+    /// Somebody takes a file away, for good: its folder is durable, so that none of the file's names comes back.
     pub fn take_away(&self, path: &Path) {
         let mut state = self.state();
+        for change in state.changes.remove(path.parent().unwrap_or(Path::new(""))).unwrap_or_default() {
+            change.apply(&mut state.durable_names);
+        }
         state.durable_names.remove(path);
         if let Some(id) = state.names.remove(path) {
             state.inodes.remove(&id);
