@@ -10,6 +10,7 @@ use anyhow::Context;
 use aws_lc_rs::hmac;
 use axum::Router;
 use engine::{AccountAction, Action, Command, Envelope, RequestId};
+use persistence::peers::{PEER_FOLDER, secret_of};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -179,7 +180,12 @@ fn build_app(config: &Config, node: Node) -> anyhow::Result<App> {
     let pkcs8 = node.keys().token_key().context("the key that signs tokens cannot be read")?;
     let issuer = config.public_url.as_deref().unwrap_or("reversetender");
     let tokens = Tokens::new(&pkcs8, issuer).context("the key that signs tokens is no Ed25519 key")?;
-    let master = hmac::Key::new(hmac::HMAC_SHA256, &node.keys().derive("rest", 0));
+    // A request may be repeated at any node, and what is derived for it must be the same there.
+    let master = match &config.cluster {
+        Some(_) => secret_of(&config.keys.join(PEER_FOLDER))?,
+        None => node.keys().derive("rest", 0),
+    };
+    let master = hmac::Key::new(hmac::HMAC_SHA256, &master);
     let hashes = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(App {
         node,

@@ -18,7 +18,7 @@ use engine::LotId;
 use futures_util::{SinkExt, StreamExt};
 use process::{Process, free_address, sign_up};
 use serde_json::{Value, json};
-use support::Client;
+use support::{Client, PASSWORD, sign_in};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -270,9 +270,20 @@ fn make_keys(dir: &Path) {
 }
 
 /// How a node is started; `state` is that of the cluster.
-fn settings<'a>(name: &'a str, peers: &'a str, state: &'a str) -> [&'a str; 8] {
+fn settings<'a>(name: &'a str, peers: &'a str, state: &'a str) -> [&'a str; 10] {
     let own = peers.split(',').find_map(|peer| peer.strip_prefix(name)?.strip_prefix('=')).expect("a member");
-    ["--node", name, "--peers", peers, "--peer-listen", own, "--cluster-state", state]
+    [
+        "--node",
+        name,
+        "--peers",
+        peers,
+        "--peer-listen",
+        own,
+        "--cluster-state",
+        state,
+        "--snapshot-bytes",
+        "131072",
+    ]
 }
 
 /// One cluster at a time: two would take each other's processor, and elections are a matter of time.
@@ -437,6 +448,9 @@ async fn leaders_are_killed_and_nothing_answered_is_lost_or_doubled() {
             nodes[*victim].ready().await;
         }
     }
+    for node in &nodes {
+        assert!(node.said().contains("Snapshot written"), "the log was cut meanwhile: {}", node.said());
+    }
     game.over.store(true, Ordering::Relaxed);
     let patience = Duration::from_secs(60);
     for task in bidding {
@@ -500,7 +514,19 @@ async fn a_node_that_lost_its_disk_catches_up_and_a_command_that_panics_is_passe
     let dir = tempfile::tempdir().expect("a folder");
     let _alone = ALONE.lock().await;
     let (mut nodes, peers) = start(dir.path()).await;
-    let (buyer, _) = sign_up(&nodes[1].client(), "buyer", "buyer").await;
+    // One interface: what was asked through one node may be repeated through another.
+    let organisation = json!({ "name": "buyer", "kind": "buyer" });
+    let person =
+        json!({ "email": "b@example.com", "password": PASSWORD, "name": "B", "organisation": organisation });
+    let first = nodes[0].client().post_with_key("/v1/auth/register", &person, "once").await;
+    let made = first.expect(201);
+    equal(&nodes).await;
+    for node in &nodes {
+        let again = node.client().post_with_key("/v1/auth/register", &person, "once").await;
+        assert_eq!((again.expect(201), again.header("idempotency-replayed")), (made.clone(), "true"));
+    }
+    let (token, _) = sign_in(&nodes[1].client(), "b@example.com", PASSWORD).await;
+    let buyer = nodes[1].client().with_token(&token);
     let at = |node: &Process| Client { address: node.address, token: buyer.token.clone() };
     let lots = json!([{ "title": "Lot", "items": [], "rules": { "format": "english", "duration_s": 600 } }]);
     let body = |title: &str| json!({ "title": title, "currency": "SAR", "lots": lots });

@@ -690,7 +690,7 @@ fn story(seed: u64) -> [u64; 6] {
     for _ in 0..40 {
         let node = 1 + world.dice.below(u64::from(NODES)) as u16;
         let other = 1 + world.dice.below(u64::from(NODES)) as u16;
-        match world.dice.below(12) {
+        match world.dice.below(14) {
             0 | 1 => world.crash(node),
             2 | 3 if world.members[usize::from(node) - 1].running.is_none() => world.start(node),
             4 => drop(world.cut.insert((node, other))),
@@ -705,6 +705,15 @@ fn story(seed: u64) -> [u64; 6] {
                 let disk = &world.members[usize::from(node) - 1].disk;
                 let full = disk.faults().capacity.is_none();
                 disk.plan(|faults| faults.capacity = full.then_some(0));
+            }
+            10 | 11 if world.members.iter().all(|member| member.running.is_some()) => {
+                // Snapshots cover what all have applied, and so hold.
+                let index = |node, shard: u16| world.machines(node)[usize::from(shard)].index();
+                let least = |shard| (1..=NODES).map(|node| index(node, shard)).min().unwrap_or(0);
+                let covered: Vec<u64> = (0..=TENDER_SHARDS).map(least).collect();
+                for running in world.members.iter_mut().filter_map(|member| member.running.as_mut()) {
+                    running.io.borrow_mut().ring.push_back(Submission::Covered(covered.clone()));
+                }
             }
             _ => {
                 if let Some(running) = &mut world.members[usize::from(node) - 1].running {

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -23,6 +24,7 @@ const CA_KEY: &str = "ca.key";
 pub(super) const NODE_CERTIFICATE: &str = "node.pem";
 pub(super) const NODE_KEY: &str = "node.key";
 const CLUSTER: &str = "cluster";
+const SECRET: &str = "secret";
 /// Years an authority's and a node's certificate are good for.
 const AUTHORITY_YEARS: i32 = 30;
 const NODE_YEARS: i32 = 10;
@@ -52,6 +54,22 @@ pub fn cluster_of(folder: &Path) -> Result<u128, PeersError> {
     parsed
         .map(|id| id.0)
         .map_err(|_| PeersError::Unusable { path, why: "it should hold the id of the cluster, a UUID".into() })
+}
+
+/// What all nodes of the cluster of a folder know and nobody else: 32 bytes.
+///
+/// # Errors
+/// [`PeersError`] names the file.
+pub fn secret_of(folder: &Path) -> Result<[u8; 32], PeersError> {
+    let path = folder.join(SECRET);
+    let text = fs::read_to_string(&path).map_err(|error| PeersError::File { path: path.clone(), error })?;
+    let text = text.trim();
+    let byte = |place: usize| text.get(2 * place..2 * place + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+    bytes
+        .filter(|_| text.len() == 64)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| PeersError::Unusable { path, why: "it should hold 64 hexadecimal digits".into() })
 }
 
 /// An authority in a folder.
@@ -134,12 +152,19 @@ impl Authority {
         for (file, text) in [
             (CLUSTER, format!("{}\n", HistoryId(self.cluster))),
             (CA_CERTIFICATE, authority),
+            (SECRET, format!("{}\n", self.secret())),
             (NODE_KEY, key.serialize_pem()),
             (NODE_CERTIFICATE, certificate.pem()),
         ] {
             self.write_new(folder, file, &text)?;
         }
         Ok(())
+    }
+
+    /// The same for every node, in hexadecimal digits; follows from the authority's key, which no node has.
+    fn secret(&self) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key.serialize_der());
+        crate::checkpoint::hex(hmac::sign(&key, b"what the nodes of a cluster share").as_ref())
     }
 
     /// The same at every time, so that what it signs names the certificate that was made at first.
@@ -200,9 +225,16 @@ mod tests {
         assert_eq!(again.cluster(), cluster);
         again.issue("frankfurt-1", &node).expect("a good name");
         assert_eq!(cluster_of(&node).expect("written"), cluster);
+        let (another, secret) = (folder.path().join("m"), secret_of(&node).expect("written"));
+        again.issue("london-1", &another).expect("a good name");
+        assert_eq!(secret_of(&another).expect("written"), secret, "all nodes share it");
         again.issue("frankfurt-1", &node).expect("renewed");
         let other = Authority::create(&second).expect("new");
         assert!(matches!(other.issue("frankfurt-1", &node), Err(PeersError::Exists { .. })));
+        other.issue("elsewhere", &folder.path().join("e")).expect("a good name");
+        assert_ne!(secret_of(&folder.path().join("e")).expect("written"), secret);
+        fs::write(another.join(SECRET), "00").expect("written");
+        assert!(secret_of(&another).expect_err("too short").to_string().contains("64 hexadecimal digits"));
         for name in ["", "Frankfurt", "a.b", "-a", "a-", "a b", &"x".repeat(64)] {
             let error = again.issue(name, &node).expect_err("no label").to_string();
             assert!(error.contains("frankfurt-1"), "{error}");

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
-pub use self::authority::{Authority, PEER_FOLDER, cluster_of, is_node_name};
+pub use self::authority::{Authority, PEER_FOLDER, cluster_of, is_node_name, secret_of};
 pub use self::error::PeersError;
 pub use self::frame::{FRAME_MAX, Frame, FrameKind};
 pub use self::hello::{Hello, Mismatch, PROTOCOL};
