@@ -277,7 +277,7 @@ pub enum LogCommand {
     /// Print every record of the data directory as a line of JSON; what is secret stays sealed. Exit status as verify.
     Inspect,
     /// Check every record, hash all entries again that can be read, and compare what segments state of the Merkle trees and
-    /// the signed roots of the audit. Exit status 0: all is sound; 1: the last flush is torn, the next start cuts it; 2: something
+    /// the signed roots of the audit; what `--seal all` sealed only with the keys (`--keys`). Exit status 0: all is sound; 1: the last flush is torn, the next start cuts it; 2: something
     /// durable is damaged, named by file and offset; 3: the directory cannot be read.
     Verify,
 }

@@ -4,6 +4,7 @@
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use api::archive::{self, Location};
 use api::audit::command::{self as audit, Outcome};
@@ -19,7 +20,7 @@ use api::simulate::SimulateError;
 use api::{cluster, demo, keys, simulate, sql};
 use clap::Parser;
 use persistence::peers::{Authority, PEER_FOLDER, PeersError};
-use persistence::{HistoryId, RealDisk, inspect};
+use persistence::{Disk, HistoryId, Keys, RealDisk, inspect, system_random};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -181,10 +182,20 @@ fn look(config: &Config, command: &LogCommand) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let soundness = match command {
         LogCommand::Inspect => inspect::inspect(&RealDisk, &config.data, &mut out)?,
-        LogCommand::Verify => inspect::verify(&RealDisk, &config.data, &mut out)?,
+        LogCommand::Verify => inspect::verify_with(&RealDisk, &config.data, keys_of(config).as_ref(), &mut out)?,
     };
     out.flush()?;
     Ok(ExitCode::from(soundness as u8))
+}
+
+/// The keys, where they are at hand: a log is looked at without them as well.
+fn keys_of(config: &Config) -> Option<Arc<Keys>> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let keys = match config::master_key() {
+        Some(master) => master.keys(disk, &config.keys, system_random),
+        None => Keys::open(disk, &config.keys, system_random, false),
+    };
+    keys.ok().map(Arc::new)
 }
 
 /// Checks an export or a receipt.

@@ -119,6 +119,19 @@ async fn damaged_files_are_made_again_and_prove_the_same() {
             drafts(&buyer, 1).await;
         }
     }
+    // The log, sealed for the most part, gives the trees that its segments state and the roots that were signed; who has
+    // no keys finds it whole, and can't hash it.
+    stop(process);
+    for (keys, hashed) in [("keys", true), ("none", false)] {
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_reversetender"));
+        verify.args(["log", "verify", "--data"]).arg(&data).arg("--keys").arg(dir.path().join(keys));
+        let output = verify.output().expect("it runs");
+        let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+        let last: Value = serde_json::from_str(&last).expect("JSON");
+        assert!(output.status.success() && last["segments"].as_u64() > Some(4), "{last}");
+        let found = ["checked", "signed_roots"].map(|name| last["tree_heads"][name].as_u64() > Some(0));
+        assert_eq!(found, [hashed; 2], "{last}");
+    }
 }
 
 /// The same person at another address.

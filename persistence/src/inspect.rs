@@ -1,10 +1,11 @@
 //! Looking at a data folder without a running node: every record as a line of JSON, and a verdict on each file.
 //!
-//! Reads only, needs no keys and takes no lock, so secret parts stay sealed and a running node is not disturbed (a
-//! flush that is under way then looks like a torn tail).
+//! Reads only and takes no lock, so a running node is not disturbed (a flush that is under way then looks like a torn
+//! tail). Needs no keys: secret parts stay sealed. With keys what is sealed as a whole is checked to its end.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::scan::{Scan, read, record_at, scan};
 use crate::segment::Identity;
 use crate::tree_check::{Checked, check};
 use crate::tree_heads::TreeHead;
-use crate::{Kind, uuid_text};
+use crate::{Keys, Kind, uuid_text};
 
 /// What an inspection found; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ struct FileLine {
 
 /// Writes one line of JSON for each record of the data folder `dir`, oldest first, then what [`verify`] would end with.
 pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<Soundness> {
-    let (found, soundness) = look(disk, dir, out)?;
+    let (found, soundness, _) = look(disk, dir, None, out)?;
     let Some(found) = found else { return Ok(soundness) };
     for file in &found.used {
         let base = file.opening.iter().flat_map(|opening| &opening.base);
@@ -127,14 +128,26 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<S
             offset += record_len(record.payload.len());
         }
     }
-    end(&found, None, out)?;
+    end(&found, None, None, out)?;
     Ok(soundness)
 }
 
 /// Checks every record of the data folder `dir`, hashes all entries that can be read, and holds them against the tree heads
 /// in the log and the signed roots beside it. Writes one line of JSON for each segment, then one for the whole.
 pub fn verify(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<Soundness> {
-    let (found, soundness) = look(disk, dir, out)?;
+    verify_with(disk, dir, None, out)
+}
+
+/// As [`verify`]; with `keys`, what is sealed as a whole is opened and hashed as well. Keys that don't open all of it are
+/// not used, and the last line says why.
+pub fn verify_with(
+    disk: &dyn Disk,
+    dir: &Path,
+    keys: Option<&Arc<Keys>>,
+    out: &mut dyn Write,
+) -> io::Result<Soundness> {
+    let (found, soundness, refused) = look(disk, dir, keys, out)?;
+    let keys = keys.filter(|_| refused.is_none());
     let Some(found) = found else { return Ok(soundness) };
     for file in &found.used {
         let torn = found.cuts.iter().any(|cut| cut.file == file.path);
@@ -156,29 +169,40 @@ pub fn verify(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<So
         };
         write_line(&line, out)?;
     }
-    match check(disk, dir, &found) {
-        Ok(checked) => end(&found, Some(checked), out)?,
+    match check(disk, dir, &found, keys.map(AsRef::as_ref)) {
+        Ok(checked) => end(&found, Some(checked), refused, out)?,
         Err(error) => return tell(&error, out),
     }
     Ok(soundness)
 }
 
-fn look(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<(Option<Scan>, Soundness)> {
+/// What the folder holds, how sound it is, and why the keys could not be used.
+fn look(
+    disk: &dyn Disk,
+    dir: &Path,
+    keys: Option<&Arc<Keys>>,
+    out: &mut dyn Write,
+) -> io::Result<(Option<Scan>, Soundness, Option<String>)> {
     let meta = match Meta::read(disk, dir) {
         Ok(Some(meta)) => meta,
         Ok(None) => {
             let error = io::Error::new(io::ErrorKind::NotFound, "no data folder: the file `meta` is missing");
-            return Ok((None, tell(&OpenError::Disk { path: dir.to_owned(), error }, out)?));
+            return Ok((None, tell(&OpenError::Disk { path: dir.to_owned(), error }, out)?, None));
         }
-        Err(error) => return Ok((None, tell(&error, out)?)),
+        Err(error) => return Ok((None, tell(&error, out)?, None)),
     };
     let identity = Identity { cluster: meta.cluster, history: meta.history, shards: meta.shards };
-    match scan(disk, &dir.join("log"), identity, None, false) {
+    let scan_with = |keys| scan(disk, &dir.join("log"), identity, keys, false);
+    let (found, refused) = match (scan_with(keys), keys) {
+        (Err(OpenError::Keys(error)), Some(_)) => (scan_with(None), Some(error.to_string())),
+        (found, _) => (found, None),
+    };
+    match found {
         Ok(found) => {
             let soundness = if found.cuts.is_empty() { Soundness::Sound } else { Soundness::Torn };
-            Ok((Some(found), soundness))
+            Ok((Some(found), soundness, refused))
         }
-        Err(error) => Ok((None, tell(&error, out)?)),
+        Err(error) => Ok((None, tell(&error, out)?, refused)),
     }
 }
 
@@ -222,6 +246,9 @@ struct EndLine {
     /// Tree heads that the entries give, those for which not all entries could be hashed, and signed roots that they give.
     #[serde(skip_serializing_if = "Option::is_none")]
     tree_heads: Option<HeadsLine>,
+    /// Why what is sealed as a whole was not opened, although there are keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_not_used: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -231,7 +258,12 @@ struct HeadsLine {
     signed_roots: u64,
 }
 
-fn end(found: &Scan, checked: Option<Checked>, out: &mut dyn Write) -> io::Result<()> {
+fn end(
+    found: &Scan,
+    checked: Option<Checked>,
+    keys_not_used: Option<String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let cut = found.cuts.first();
     let line = EndLine {
         result: if cut.is_some() { "torn tail" } else { "sound" },
@@ -244,6 +276,7 @@ fn end(found: &Scan, checked: Option<Checked>, out: &mut dyn Write) -> io::Resul
             unchecked,
             signed_roots: roots,
         }),
+        keys_not_used,
     };
     write_line(&line, out)
 }

@@ -1,22 +1,23 @@
 //! Hashes the entries of a scanned log again and holds the trees against what segments state of them and what was signed.
 //!
-//! Needs no snapshot, no journal and no key: the digest of a secret part is stored beside it. What is sealed as a whole
-//! can't be hashed without keys; behind it the check goes on from the next head that is stated.
+//! Needs no snapshot, no journal and, for what is not sealed as a whole, no key: the digest of a secret part is stored
+//! beside it. Behind what can't be opened the check goes on from the next head that is stated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine::Command;
 
+use crate::Keys;
 use crate::audit_files::{roots_path, stored_roots};
 use crate::checkpoint::hex;
 use crate::codec::{self, StoredCommand};
 use crate::disk::Disk;
 use crate::error::{Corruption, OpenError};
-use crate::format::{RecordHeader, SEGMENT_HEADER, record_len};
+use crate::format::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, record_len};
 use crate::leaf::{leaf_of, public_part, secret_digest};
 use crate::merkle::{Frontier, Hash};
-use crate::scan::{Record, Scan, Stated, entry_error, read, record_at};
+use crate::scan::{Record, Scan, Stated, entry_error, open_record, opener, read, record_at};
 
 /// How much could be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +48,8 @@ struct Walk<'a> {
     checked: Checked,
 }
 
-/// Checks all that the segments hold.
-pub(crate) fn check(disk: &dyn Disk, dir: &Path, found: &Scan) -> Result<Checked, OpenError> {
+/// Checks all that the segments hold; what is sealed as a whole when there are `keys`.
+pub(crate) fn check(disk: &dyn Disk, dir: &Path, found: &Scan, keys: Option<&Keys>) -> Result<Checked, OpenError> {
     let audit = dir.join("audit");
     let Some(base) = found.used.first().and_then(|file| file.opening.as_ref()) else {
         return Ok(Checked::default());
@@ -83,6 +84,7 @@ pub(crate) fn check(disk: &dyn Disk, dir: &Path, found: &Scan) -> Result<Checked
     }
     for file in &found.used {
         let bytes = read(disk, &file.path)?;
+        let opener = opener(&file.header, &file.path, keys)?;
         let mut offset = SEGMENT_HEADER;
         while let Some(record) = record_at(&bytes, &file.header, offset, file.end) {
             let RecordHeader { shard, index, .. } = record.header;
@@ -90,7 +92,17 @@ pub(crate) fn check(disk: &dyn Disk, dir: &Path, found: &Scan) -> Result<Checked
             offset += record_len(record.payload.len());
             let is_replaced = || found.overwrites.iter().any(|by| by.replaces(shard, index, place));
             if record.kind.is_entry() && !is_replaced() {
-                walks[usize::from(shard)].entry(&record, &file.path, file.header.seal.is_some())?;
+                let opened;
+                let payload = match (&opener, file.header.seal) {
+                    (None, None) => Some(record.payload),
+                    (None, Some(_)) => None,
+                    (Some(opener), _) => {
+                        let head = &bytes[record.offset..record.offset + RECORD_HEADER];
+                        opened = open_record(opener, &record, head);
+                        opened.as_deref()
+                    }
+                };
+                walks[usize::from(shard)].entry(&record, &file.path, payload)?;
             }
         }
     }
@@ -105,14 +117,15 @@ pub(crate) fn check(disk: &dyn Disk, dir: &Path, found: &Scan) -> Result<Checked
 }
 
 impl Walk<'_> {
-    fn entry(&mut self, record: &Record<'_>, path: &Path, is_sealed: bool) -> Result<(), OpenError> {
+    /// Passes an entry; without its payload, when that can't be read.
+    fn entry(&mut self, record: &Record<'_>, path: &Path, payload: Option<&[u8]>) -> Result<(), OpenError> {
         let RecordHeader { index, schema, .. } = record.header;
         self.index = index;
-        if is_sealed {
+        if payload.is_none() {
             self.tree = None;
-        } else if let Some((tree, _)) = &mut self.tree {
-            let stored = codec::decode_stored(record.payload, schema)
-                .map_err(|error| entry_error(path, record.offset, error))?;
+        } else if let (Some((tree, _)), Some(payload)) = (&mut self.tree, payload) {
+            let stored =
+                codec::decode_stored(payload, schema).map_err(|error| entry_error(path, record.offset, error))?;
             for command in stored {
                 tree.push(leaf_of_stored(command), |_| {});
                 let Some(signed) = self.roots.get(&tree.size()) else { continue };

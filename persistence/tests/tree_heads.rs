@@ -10,11 +10,11 @@ use common::*;
 use engine::{Command, Entry};
 use persistence::checkpoint::AuditSigner;
 use persistence::faulty::{Crash, FaultyDisk};
-use persistence::inspect::{Soundness, inspect, verify};
+use persistence::inspect::{Soundness, inspect, verify_with};
 use persistence::merkle::{Hash, empty_root, node_hash};
 use persistence::{
-    AuditPlace, AuditShard, Batch, Disk, Last, Log, OpenError, Options, Recovered, Seal, Section, TreeHead, Vote,
-    leaf_hash,
+    AuditPlace, AuditShard, Batch, Disk, Keys, Last, Log, OpenError, Options, Recovered, Seal, Section, TreeHead,
+    Vote, leaf_hash,
 };
 use serde_json::Value;
 
@@ -124,8 +124,12 @@ impl Node {
 
 /// What `log verify` ends with: the verdict, and its last line.
 fn verified(disk: &FaultyDisk) -> (Soundness, Value) {
+    verified_with(disk, None)
+}
+
+fn verified_with(disk: &FaultyDisk, keys: Option<&Arc<Keys>>) -> (Soundness, Value) {
     let mut lines = Vec::new();
-    let soundness = verify(disk, Path::new(DATA), &mut lines).expect("written");
+    let soundness = verify_with(disk, Path::new(DATA), keys, &mut lines).expect("written");
     let text = String::from_utf8(lines).expect("text");
     (soundness, serde_json::from_str(text.lines().last().expect("a line")).expect("JSON"))
 }
@@ -372,6 +376,17 @@ fn sealed_segments_state_them_too_and_are_checked_by_who_has_the_keys() {
     drop(again);
     let (soundness, line) = verified(&disk);
     assert_eq!((soundness, heads_of(&line)), (Soundness::Sound, [0, 0, 0]), "without keys nothing is read");
+    let (log, recovered) = open_with(&disk, sealed()).expect("opened");
+    let (keys, stated) = (Arc::clone(recovered.sealer.keys()), recovered.tree_heads.len() as u64);
+    drop((log, recovered));
+    let (soundness, line) = verified_with(&disk, Some(&keys));
+    assert_eq!((soundness, heads_of(&line)), (Soundness::Sound, [stated, 0, 0]), "with them all is checked");
+    // Keys of another folder open nothing, and it is said that they don't.
+    let other = FaultyDisk::new();
+    let (_log, recovered) = open_with(&other, sealed()).expect("opened");
+    let (soundness, line) = verified_with(&disk, Some(recovered.sealer.keys()));
+    assert_eq!((soundness, heads_of(&line)), (Soundness::Sound, [0, 0, 0]));
+    assert!(line["keys_not_used"].as_str().is_some_and(|why| why.contains("data key")), "{line}");
     let hashes: Vec<_> = roots.by.values().map(|(_, root)| root).collect();
     for path in segments(&disk) {
         let bytes = disk.content(&path).expect("there");
