@@ -195,8 +195,12 @@ fn the_folder_that_every_version_wrote_is_still_read() {
         let texts = ["a part of an engine", "a part of the accounts"];
         assert_eq!(parts[..2], texts.map(|text| Part::Clear(text.as_bytes().to_vec())));
         assert_eq!(parts.len(), if snapshot_version < 3 { 2 } else { 3 });
-        let tail: Vec<_> = recovered.entries().map(|found| found.expect("read").entry.index).collect();
-        assert_eq!(tail, [2]);
+        // Made without chance, cluster and history of the samples are one number, as of a node among several, to which
+        // `entries` gives only what is known to be committed.
+        let indices = snapshot.indices();
+        let tail = recovered.entries_from_start().map(|found| found.expect("read"));
+        let tail = tail.filter(|found| found.entry.index > indices[usize::from(found.shard)]);
+        assert_eq!(tail.map(|found| (found.shard, found.entry.index)).collect::<Vec<_>>(), [(1, 2)]);
     }
 }
 
