@@ -584,3 +584,77 @@ async fn a_node_that_lost_its_disk_catches_up_and_a_command_that_panics_is_passe
     assert!(["no_quorum", "outcome_unknown"].contains(&none.json()["code"].as_str().expect("a code")));
     assert_eq!(nodes[2].admin().get("/readyz").await.status, 503, "it knows that it can't serve");
 }
+
+/// Where the wall clock of a process comes from, if it can be turned here.
+fn clock_library() -> Option<String> {
+    let list = "ls /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1 2>/dev/null";
+    let output = Command::new("sh").args(["-c", list]).output().ok()?;
+    let found = String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned);
+    if found.is_none() {
+        println!("skipped: libfaketime (apt-get install libfaketime)");
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_wrong_leads_nothing() {
+    let Some(library) = clock_library() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let _alone = ALONE.lock().await;
+    let (mut nodes, _) = start(dir.path()).await;
+    let (buyer, _) = sign_up(&nodes[1].client(), "buyer", "buyer").await;
+    let buyer = |node: &Process| Client { address: node.address, token: buyer.token.clone() };
+    // It comes back an hour ahead. Shard 0 prefers it.
+    nodes[0].kill();
+    nodes[0].set_environment(&[
+        ("LD_PRELOAD", &library),
+        ("FAKETIME", "+3600s"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ]);
+    nodes[0].spawn_again();
+    nodes[0].ready().await;
+    let leaders = |status: &Value| -> Vec<String> {
+        let shards = status["shards"].as_array().expect("shards");
+        shards.iter().map(|shard| shard["leader"].as_str().unwrap_or("nobody").to_owned()).collect()
+    };
+    for _ in 0..60 {
+        let status = look(&nodes[1], "").await.expect("it runs");
+        assert!(!leaders(&status).contains(&NAMES[0].to_owned()), "{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(nodes[0].said().contains("it gives its leads away"), "{}", nodes[0].said());
+    // It is half of the majority all the same, and hands on what it may win.
+    nodes[1].kill();
+    let lots = json!([{ "title": "Lot", "items": [], "rules": { "format": "english", "duration_s": 600 } }]);
+    let body = json!({ "title": "On time", "currency": "SAR", "lots": lots });
+    let mut made = None;
+    for _ in 0..20 {
+        let told = buyer(&nodes[2]).post_with_key("/v1/tenders", &body, "on-time").await;
+        if told.status == 201 {
+            made = Some(told.json());
+            break;
+        }
+        assert_eq!(told.status, 503, "{:?}", told.json());
+    }
+    let made = made.expect("bidding goes on");
+    let id = made["id"].as_str().expect("an id");
+    buyer(&nodes[2]).post(&format!("/v1/tenders/{id}/publish"), &json!({})).await.expect(200);
+    buyer(&nodes[2]).post(&format!("/v1/tenders/{id}/start"), &json!({})).await.expect(200);
+    let lot = made["lots"][0]["id"].as_str().expect("an id");
+    let state = buyer(&nodes[2]).get(&format!("/v1/lots/{lot}")).await.expect(200);
+    // Without a bidder it closes as it opens.
+    let closed: jiff::Timestamp =
+        state["state"]["closes_at"].as_str().expect("it opened").parse().expect("a time");
+    let ahead = closed.as_second() - jiff::Timestamp::now().as_second();
+    assert!(ahead.abs() <= 10, "no stamp came from the wrong clock: {ahead} s ahead, {state}");
+    let mut status = Value::Null;
+    for _ in 0..200 {
+        status = look(&nodes[2], "").await.expect("it runs");
+        assert!(!leaders(&status).contains(&NAMES[0].to_owned()), "{status}");
+        if leaders(&status).iter().all(|leader| leader == NAMES[2]) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the one with the right clock leads everything: {status}");
+}

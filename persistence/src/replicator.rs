@@ -181,6 +181,9 @@ pub trait Replicator {
     fn applied(&mut self, shard: u16, index: u64);
     /// Gives the lead of a shard to another node, when that one holds all of the log. Proposals are refused meanwhile.
     fn transfer(&mut self, shard: u16, to: u16) -> Result<(), ReplicationError>;
+    /// Whether this node stands aside: it votes and keeps the log, and what lead it has or wins it gives away at once
+    /// without proposing anything.
+    fn stand_aside(&mut self, aside: bool);
     /// Kept snapshots cover a shard up to `index`: entries up to there may be forgotten.
     fn compact(&mut self, shard: u16, index: u64);
     /// Last index of a shard's log, durable or not.
@@ -291,6 +294,8 @@ impl Replicator for Solo {
     fn transfer(&mut self, _shard: u16, _to: u16) -> Result<(), ReplicationError> {
         Err(ReplicationError::OneNode)
     }
+
+    fn stand_aside(&mut self, _aside: bool) {}
 
     fn compact(&mut self, _shard: u16, _index: u64) {}
 

@@ -763,6 +763,35 @@ fn the_lead_goes_where_it_is_preferred_and_where_it_is_sent() {
 }
 
 #[test]
+fn who_stands_aside_gives_the_lead_away_and_never_keeps_it() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, 3, false, false);
+        cluster.until("1 leads", 2_000, |cluster| cluster.leader(0) == Some(1));
+        assert!(cluster.propose(1, 0) && cluster.propose(1, 0));
+        let number = cluster.number;
+        cluster.member(1).raft.as_mut().expect("it runs").stand_aside(true);
+        cluster.until("another leads", 400, |cluster| cluster.leader(0).is_some_and(|leader| leader != 1));
+        let told = |cluster: &Cluster, number| {
+            cluster.acked.contains(&(0, number)) || cluster.unknown.contains(&(0, number))
+        };
+        cluster.until("both are told", 400, |cluster| told(cluster, number) && told(cluster, number - 1));
+        // Even where nobody else can be elected it proposes nothing, and with others it hands on.
+        let leader = cluster.leader(0).expect("looked at");
+        cluster.crash(leader);
+        for _ in 0..3_000 {
+            cluster.step();
+            assert_ne!(cluster.leader(0), Some(1), "it stands aside");
+        }
+        assert!(cluster.leader(0).is_some(), "the third leads");
+        cluster.start(leader);
+        cluster.member(1).raft.as_mut().expect("it runs").stand_aside(false);
+        cluster.until("it may lead again", 4_000, |cluster| cluster.leader(0) == Some(1));
+        cluster.converge();
+        cluster.check();
+    }
+}
+
+#[test]
 fn a_full_disk_keeps_what_others_may_have_committed() {
     let mut cluster = Cluster::new(9, 3, false, false);
     cluster.until("1 leads", 2_000, |cluster| cluster.leader(0) == Some(1));

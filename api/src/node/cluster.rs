@@ -81,6 +81,18 @@ pub struct Board {
     groups: Mutex<Groups>,
 }
 
+/// How far this node's wall clock is ahead of the median of all, in milliseconds; `ahead` is what the others' are ahead of
+/// it, of those that are linked. None with fewer than two: two clocks can't tell which one is wrong.
+pub(super) fn off_by(ahead: &[i64]) -> Option<i64> {
+    if ahead.len() < 2 {
+        return None;
+    }
+    let mut all: Vec<i64> = ahead.iter().copied().chain([0]).collect();
+    all.sort_unstable();
+    let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
+    Some(-(low + (high - low) / 2))
+}
+
 #[derive(Default)]
 struct Groups {
     status: Vec<GroupStatus>,
@@ -121,6 +133,13 @@ impl Board {
     /// How the links to the others are doing.
     pub fn links(&self) -> Vec<PeerStatus> {
         self.peers.status()
+    }
+
+    /// How far this node's clock is ahead of the median of all, in milliseconds, where enough are linked to tell.
+    pub(super) fn clock_off_by(&self) -> Option<i64> {
+        let links = self.links();
+        let ahead = links.iter().filter(|link| link.receiving).filter_map(|link| link.ahead_ms);
+        off_by(&ahead.collect::<Vec<_>>())
     }
 
     /// The name of a node.
@@ -251,6 +270,16 @@ mod tests {
         assert_ne!(disk_of(two.path()).expect("made").0, first);
         std::fs::write(one.path().join(DISK), "none").expect("written");
         assert!(disk_of(one.path()).is_err(), "a number that is lost is not made up");
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_the_median_of_at_least_three() {
+        assert_eq!(off_by(&[]), None);
+        assert_eq!(off_by(&[3_600_000]), None, "of two nobody knows which one is wrong");
+        assert_eq!(off_by(&[3_600_000, 10]), Some(-10), "it is the other's");
+        assert_eq!(off_by(&[-3_600_000, -3_600_010]), Some(3_600_000));
+        assert_eq!(off_by(&[501, 502]), Some(-501));
+        assert_eq!(off_by(&[2_000, 2_000, 0]), Some(-1_000), "the middle of two");
     }
 
     #[test]

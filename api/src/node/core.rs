@@ -30,6 +30,10 @@ const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 const ARRIVALS_A_TURN: usize = 256;
 /// Ticks between two looks at how the groups are doing.
 const BOARD_TICKS: u32 = 5;
+/// How far a wall clock may be from the median of all nodes, in milliseconds, for its node to lead.
+const CLOCK_TOLERANCE_MS: i64 = 500;
+/// Ticks between two looks at the others' clocks.
+const CLOCKS_TICKS: u32 = 25;
 /// How long a node that stops tries to give its leads away.
 const HAND_OVER: Duration = Duration::from_millis(1_500);
 
@@ -236,6 +240,8 @@ pub struct Core {
     clock_due: Instant,
     tick_due: Instant,
     ticks: u32,
+    /// Whether it stands aside because of its clock.
+    aside: bool,
     /// When it began to give its leads away, to stop.
     leaving: Option<Instant>,
 }
@@ -249,7 +255,14 @@ impl Core {
         let cluster = links.map(|links| Cluster { links, forwards: Forwards::default(), leads });
         let threads = Threads { origin, ring, log, view, shared, cluster };
         let sequencer = Sequencer::new(machines, replicator, sealer, threads).with_poison(poison);
-        Self { sequencer, clock_due: origin + CLOCK_PERIOD, tick_due: origin, ticks: 0, leaving: None }
+        Self {
+            sequencer,
+            clock_due: origin + CLOCK_PERIOD,
+            tick_due: origin,
+            ticks: 0,
+            aside: false,
+            leaving: None,
+        }
     }
 
     /// Serves until `Stop` has come and everything taken before it is answered.
@@ -389,6 +402,9 @@ impl Core {
         self.tick_due = now + TICK;
         self.ticks += 1;
         self.sequencer.tick();
+        if self.ticks.is_multiple_of(CLOCKS_TICKS) {
+            self.compare_clocks();
+        }
         if self.ticks.is_multiple_of(BOARD_TICKS) {
             let shards = 0..self.sequencer.machines().len() as u16;
             let groups: Vec<GroupStatus> = shards.filter_map(|shard| self.sequencer.group(shard)).collect();
@@ -404,6 +420,30 @@ impl Core {
                 metrics::gauge!("rt_forwards_waiting").set(cluster.forwards.len() as f64);
                 cluster.links.board.update(groups);
             }
+        }
+    }
+
+    /// Leads nothing while its clock is far from the others': it would stamp bids and close lots by a wrong time, and time
+    /// never runs back.
+    fn compare_clocks(&mut self) {
+        let off = self.threads().cluster.as_ref().and_then(|cluster| cluster.links.board.clock_off_by());
+        // With too few to compare with, what was known stands.
+        let Some(ms) = off else { return };
+        metrics::gauge!("rt_clock_off_ms").set(ms as f64);
+        let aside = ms.abs() > CLOCK_TOLERANCE_MS;
+        if aside == self.aside {
+            return;
+        }
+        self.aside = aside;
+        self.sequencer.stand_aside(aside);
+        if aside {
+            tracing::error!(
+                clock.off_ms = ms,
+                "This node's clock is {ms} ms from the median of all nodes: it gives its leads away and takes none until \
+                 the clock is right"
+            );
+        } else {
+            tracing::info!(clock.off_ms = ms, "This node's clock is right: it may lead");
         }
     }
 

@@ -22,6 +22,7 @@ pub struct Process {
     dir: PathBuf,
     home: PathBuf,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// An address that nobody listens on now.
@@ -29,7 +30,13 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
-fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr, settings: &[String]) -> Child {
+fn spawn(
+    dir: &Path,
+    home: &Path,
+    (address, admin): (SocketAddr, SocketAddr),
+    settings: &[String],
+    environment: &[(String, String)],
+) -> Child {
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(home.join("stderr")).expect("a file");
     Command::new(env!("CARGO_BIN_EXE_reversetender"))
         .args(["serve", "--limits", "off", "--shards", "2", "--segment-bytes", "262144"])
@@ -37,6 +44,7 @@ fn spawn(dir: &Path, home: &Path, address: SocketAddr, admin: SocketAddr, settin
         .args(["--keys".as_ref(), home.join("keys").as_os_str()])
         .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
         .args(settings)
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
@@ -61,8 +69,26 @@ impl Process {
     pub fn spawn_with(dir: &Path, home: &Path, settings: &[&str]) -> Self {
         let (address, admin) = (free_address(), free_address());
         let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
-        let child = spawn(dir, home, address, admin, &settings);
-        Self { child, address, admin, dir: dir.to_owned(), home: home.to_owned(), settings }
+        let child = spawn(dir, home, (address, admin), &settings, &[]);
+        Self {
+            child,
+            address,
+            admin,
+            dir: dir.to_owned(),
+            home: home.to_owned(),
+            settings,
+            environment: Vec::new(),
+        }
+    }
+
+    fn spawn_child(&self) -> Child {
+        spawn(&self.dir, &self.home, (self.address, self.admin), &self.settings, &self.environment)
+    }
+
+    /// What its environment holds from the next start on.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = environment.iter().map(own).collect();
     }
 
     /// A client without a token.
@@ -123,7 +149,7 @@ impl Process {
 
     /// A start on the same data, which is not waited for.
     pub fn spawn_again(&mut self) {
-        self.child = spawn(&self.dir, &self.home, self.address, self.admin, &self.settings);
+        self.child = self.spawn_child();
     }
 
     /// SIGKILL, and a start on the same data.
@@ -135,7 +161,7 @@ impl Process {
     /// Waits until it has ended, and starts it on data with which it ends before it serves. Answers both exit statuses.
     pub fn start_in_vain(&mut self) -> (Option<i32>, Option<i32>) {
         let first = self.child.wait().expect("reaped");
-        self.child = spawn(&self.dir, &self.home, self.address, self.admin, &self.settings);
+        self.child = self.spawn_child();
         let second = self.child.wait().expect("reaped");
         (first.code(), second.code())
     }
@@ -143,7 +169,7 @@ impl Process {
     /// Waits until it has ended, and starts it on the same data. Answers the exit status.
     pub async fn start_again(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("reaped");
-        self.child = spawn(&self.dir, &self.home, self.address, self.admin, &self.settings);
+        self.child = self.spawn_child();
         self.ready().await;
         status.code()
     }

@@ -43,6 +43,10 @@ pub(super) struct Group {
     /// A lone voter sends nothing, so nothing is encoded for it.
     alone: bool,
     witness: bool,
+    /// As a witness, for now; and the others that are.
+    aside: bool,
+    priority: i64,
+    asides: BTreeSet<u64>,
     /// Entries that came in or were proposed and that raft has not handed out yet.
     fresh: BTreeMap<(u64, u64), Arc<Entry>>,
     flights: VecDeque<Flight>,
@@ -55,6 +59,8 @@ pub(super) struct Group {
     outbox: Vec<eraftpb::Message>,
     /// Own proposals that are not handed out as committed.
     mine: VecDeque<u64>,
+    /// The term they are of.
+    mine_term: u64,
     /// The last entry handed out as committed.
     handed: Last,
     told: (Lead, u64),
@@ -120,6 +126,11 @@ impl Group {
         }
         let witness = options.members.iter().any(|member| member.node == options.node && member.witness);
         let preferred = options.preferred.get(usize::from(shard)).copied().filter(|node| *node != 0);
+        let priority = match preferred {
+            _ if witness => 0,
+            Some(node) if node == options.node => 2,
+            _ => 1,
+        };
         let config = Config {
             id: raft_id(options.node),
             election_tick: options.election_ticks,
@@ -132,11 +143,7 @@ impl Group {
             check_quorum: true,
             pre_vote: true,
             max_uncommitted_size: UNCOMMITTED_MAX,
-            priority: match preferred {
-                _ if witness => 0,
-                Some(node) if node == options.node => 2,
-                _ => 1,
-            },
+            priority,
             ..Config::default()
         };
         let handed = store.get(applied).map_or(log.start, |(term, _)| Last { index: applied, term });
@@ -156,6 +163,9 @@ impl Group {
             node,
             alone,
             witness,
+            aside: false,
+            priority,
+            asides: BTreeSet::new(),
             fresh: BTreeMap::new(),
             flights: VecDeque::new(),
             again: None,
@@ -164,6 +174,7 @@ impl Group {
             saved,
             outbox: Vec::new(),
             mine: VecDeque::new(),
+            mine_term: 0,
             handed,
             told: (Lead::Nobody, 0),
             given: None,
@@ -222,7 +233,12 @@ impl Group {
     pub(super) fn about(&self, disk: u64) -> About {
         let raft = &self.node.raft;
         let settled = raft.state == StateRole::Leader && raft.commit_to_current_term();
-        About { disk, joined: self.joined, tip: if settled { raft.raft_log.committed } else { 0 } }
+        About {
+            disk,
+            joined: self.joined,
+            aside: self.aside,
+            tip: if settled { raft.raft_log.committed } else { 0 },
+        }
     }
 
     fn leads(&self) -> bool {
@@ -241,6 +257,7 @@ impl Group {
         }
         self.fresh.insert((index, self.term()), Arc::new(Entry { index, commands }));
         self.mine.push_back(index);
+        self.mine_term = self.term();
         Ok(index)
     }
 
@@ -274,6 +291,11 @@ impl Group {
                 | MessageType::MsgRequestPreVote
                 | MessageType::MsgRequestPreVoteResponse
         );
+        if about.aside {
+            self.asides.insert(from);
+        } else {
+            self.asides.remove(&from);
+        }
         if about_votes && !about.joined {
             return Err(ReplicationError::Stranger);
         }
@@ -438,10 +460,11 @@ impl Group {
         if raft.lead_transferee.is_some() {
             return;
         }
-        let caught_up = |id: u64| id != own && raft.prs().get(id).is_some_and(|progress| progress.matched == last);
+        let able = |id: u64| id != own && !self.asides.contains(&id);
+        let caught_up = |id: u64| able(id) && raft.prs().get(id).is_some_and(|progress| progress.matched == last);
         let to = match self.preferred.filter(|id| caught_up(*id)) {
             Some(id) => Some(id),
-            None if self.witness => raft.prs().iter().map(|(id, _)| *id).find(|id| caught_up(*id)),
+            None if self.witness || self.aside => raft.prs().iter().map(|(id, _)| *id).find(|id| caught_up(*id)),
             None => None,
         };
         let Some(to) = to else {
@@ -449,13 +472,19 @@ impl Group {
             return;
         };
         self.steady += 1;
-        let patience = if self.witness { 1 } else { 2 * raft.election_timeout() as u32 };
+        let patience = if self.witness || self.aside { 1 } else { 2 * raft.election_timeout() as u32 };
         // Raft forgets once an election time-out who was active, and asks anew.
         let active = raft.prs().get(to).is_some_and(|progress| progress.recent_active);
         if active && self.steady >= patience {
             self.steady = 0;
             self.node.transfer_leader(to);
         }
+    }
+
+    pub(super) fn stand_aside(&mut self, aside: bool) {
+        self.aside = aside;
+        // Else it would refuse its vote to those who are less preferred.
+        self.node.set_priority(if aside { 0 } else { self.priority });
     }
 
     pub(super) fn transfer(&mut self, to: u64) -> Result<(), ReplicationError> {
@@ -468,7 +497,8 @@ impl Group {
 
     /// What is to be done. Answers whether something is to be made durable under `number`.
     pub(super) fn poll(&mut self, number: u64, ready: &mut Ready) -> bool {
-        if self.told.0 == Lead::Me && !self.leads() {
+        // Not who is standing aside: it still leads, and learns what becomes of them.
+        if self.node.raft.state != StateRole::Leader || self.term() != self.mine_term {
             ready.lost.extend(self.mine.drain(..).map(|index| (self.shard, index)));
         }
         self.join();
@@ -545,7 +575,7 @@ impl Group {
     fn tell(&mut self, ready: &mut Ready) {
         let raft = &self.node.raft;
         let lead = match raft.state {
-            StateRole::Leader if self.handed.term == raft.term && !self.witness => Lead::Me,
+            StateRole::Leader if self.handed.term == raft.term && !self.witness && !self.aside => Lead::Me,
             _ if raft.leader_id == 0 || raft.leader_id == raft.id => Lead::Nobody,
             _ => Lead::Other(node_of(raft.leader_id)),
         };

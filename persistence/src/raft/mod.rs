@@ -249,6 +249,12 @@ impl Replicator for Raft {
         group.transfer(raft_id(to))
     }
 
+    fn stand_aside(&mut self, aside: bool) {
+        for group in &mut self.groups {
+            group.stand_aside(aside);
+        }
+    }
+
     fn compact(&mut self, shard: u16, index: u64) {
         self.groups[usize::from(shard)].compact(index);
     }

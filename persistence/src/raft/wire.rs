@@ -28,6 +28,8 @@ pub(super) struct About {
     pub(super) disk: u64,
     /// Whether that disk's votes count.
     pub(super) joined: bool,
+    /// Whether the sender stands aside: whoever gives it the lead gets it back.
+    pub(super) aside: bool,
     /// From a leader whose term has a committed entry: how far the log is committed. 0 from anybody else.
     pub(super) tip: u64,
 }
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back_as_it_was() {
-        let about = About { disk: 77, joined: true, tip: 3 };
+        let about = About { disk: 77, joined: true, aside: true, tip: 3 };
         for (_, kind) in KINDS {
             let mut message = if kind == MessageType::MsgAppend { sample() } else { eraftpb::Message::default() };
             message.set_msg_type(kind);

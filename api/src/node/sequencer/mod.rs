@@ -327,6 +327,12 @@ impl<S: Surroundings> Sequencer<S> {
         self.replicator.unreachable(node);
     }
 
+    /// Whether this node gives away what lead it has or wins: its clock is not to be believed.
+    pub fn stand_aside(&mut self, aside: bool) {
+        self.stirred = true;
+        self.replicator.stand_aside(aside);
+    }
+
     /// Kept snapshots cover the shards up to these indexes.
     pub fn compact(&mut self, covered: &[u64]) {
         for (shard, index) in covered.iter().enumerate() {
