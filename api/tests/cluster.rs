@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use api::demo::wire::{Way, Wire};
 use api::node::tender_shard;
 use engine::LotId;
 use futures_util::{SinkExt, StreamExt};
@@ -657,4 +658,129 @@ async fn a_node_whose_clock_is_wrong_leads_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the one with the right clock leads everything: {status}");
+}
+
+/// A relay for each direction between two nodes, by who dials and who is dialled; and what `--peers` is for each node.
+async fn lay_wires() -> (Vec<Vec<Option<Wire>>>, Vec<String>) {
+    let listen: Vec<SocketAddr> = NAMES.iter().map(|_| free_address()).collect();
+    let (mut wires, mut peers) = (Vec::new(), Vec::new());
+    for from in 0..NAMES.len() {
+        let (mut row, mut members) = (Vec::new(), Vec::new());
+        for (to, name) in NAMES.iter().enumerate() {
+            let wire = if from == to { None } else { Some(Wire::lay(listen[to]).await.expect("a free port")) };
+            let address = wire.as_ref().map_or(listen[to], Wire::address);
+            members.push(format!("{name}={address}"));
+            row.push(wire);
+        }
+        wires.push(row);
+        peers.push(members.join(","));
+    }
+    (wires, peers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_answers_nothing_and_all_is_one_when_it_is_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let _alone = ALONE.lock().await;
+    make_keys(dir.path());
+    let (wires, peers) = lay_wires().await;
+    let mut nodes = Vec::new();
+    for (name, peers) in NAMES.iter().zip(&peers) {
+        let home = dir.path().join(name);
+        nodes.push(Process::spawn_with(&home, &home, &settings(name, peers, "new")));
+    }
+    for node in &nodes {
+        node.ready().await;
+    }
+    let (buyer, _) = sign_up(&nodes[0].client(), "buyer", "buyer").await;
+    let (supplier, organisation) = sign_up(&nodes[1].client(), "supplier", "supplier").await;
+    equal(&nodes).await;
+    let rules = json!({ "format": "english", "duration_s": 3600, "guard_percent": null, "improvement": "free" });
+    let body =
+        json!({ "title": "Cut", "currency": "SAR", "lots": [{ "title": "Lot", "items": [], "rules": rules }] });
+    let made = buyer.post("/v1/tenders", &body).await.expect(201);
+    let (id, lot) = (made["id"].as_str().expect("an id"), made["lots"][0]["id"].as_str().expect("an id"));
+    buyer.post(&format!("/v1/tenders/{id}/bidders"), &json!({ "organisation": organisation })).await.expect(201);
+    buyer.post(&format!("/v1/tenders/{id}/publish"), &json!({})).await.expect(200);
+    buyer.post(&format!("/v1/tenders/{id}/start"), &json!({})).await.expect(200);
+    let shard = usize::from(tender_shard(LotId(uuid::Uuid::parse_str(lot).expect("an id").as_u128()).tender(), 2));
+    let bid = async |node: &Process, price: &str, key: &str| {
+        let client = Client { address: node.address, token: supplier.token.clone() };
+        client.post_with_key(&format!("/v1/lots/{lot}/bids"), &json!({ "price": price }), key).await
+    };
+    let leader_of = async |node: &Process| {
+        let status = look(node, "").await.expect("it runs");
+        let leader = status["shards"][shard]["leader"].as_str().map(str::to_owned);
+        leader.and_then(|leader| NAMES.iter().position(|name| *name == leader))
+    };
+    let mut answered = 0;
+    for (round, one_way) in [false, true, false].into_iter().enumerate() {
+        let mut old = None;
+        for _ in 0..200 {
+            old = leader_of(&nodes[round]).await;
+            if old.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let old = old.expect("somebody leads");
+        let other = (old + 1) % 3;
+        bid(&nodes[old], &format!("90{round}.00"), &format!("before-{round}")).await.expect(201);
+        let set = |silent: bool| {
+            for (from, row) in wires.iter().enumerate() {
+                for (to, wire) in row.iter().enumerate().filter_map(|(to, wire)| Some((to, wire.as_ref()?))) {
+                    // What it sends goes on the wires it dialled, and their acknowledgements come back on them.
+                    if from == old || to == old && !one_way {
+                        wire.silence(Way::Forth, silent);
+                        wire.silence(Way::Back, silent);
+                    }
+                }
+            }
+        };
+        set(true);
+        let cut = async {
+            let told = bid(&nodes[old], &format!("80{round}.00"), &format!("cut-{round}")).await;
+            let code = told.json()["code"].as_str().map(str::to_owned);
+            (told.status.as_u16(), code)
+        };
+        let beside = async {
+            for attempt in 0..40 {
+                let told = bid(&nodes[other], &format!("70{round}.00"), &format!("beside-{round}")).await;
+                if told.status == 201 {
+                    return attempt;
+                }
+                assert_eq!(told.status, 503, "{:?}", told.json());
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            panic!("the others go on");
+        };
+        let ((status, code), _) = tokio::join!(cut, beside);
+        // Its followers acknowledge what arrives, so one direction alone may still carry a bid to another leader.
+        if !one_way {
+            assert_eq!(status, 503, "who is cut off answers nothing: {code:?}");
+            // What it says of leaders is a tenth of a second old at most.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_ne!(leader_of(&nodes[old]).await, Some(old), "and does not think that it leads");
+        }
+        set(false);
+        // Whatever became of it, under its key it has one outcome.
+        let mut again = bid(&nodes[other], &format!("80{round}.00"), &format!("cut-{round}")).await;
+        for _ in 0..40 {
+            if again.status == 201 {
+                break;
+            }
+            assert_eq!(again.status, 503, "{:?}", again.json());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            again = bid(&nodes[other], &format!("80{round}.00"), &format!("cut-{round}")).await;
+        }
+        again.expect(201);
+        answered += 3;
+        println!("cut {round}, one way {one_way}: the old leader said {status} {code:?}");
+    }
+    equal(&nodes).await;
+    let told = history(&buyer, &nodes[0], lot).await;
+    assert_eq!(told.len(), answered, "every bid is there once: {told:?}");
+    for node in &nodes[1..] {
+        assert_eq!(history(&buyer, node, lot).await, told, "every node tells the same bids");
+    }
 }
