@@ -146,7 +146,8 @@ impl Group {
             priority,
             ..Config::default()
         };
-        let handed = store.get(applied).map_or(log.start, |(term, _)| Last { index: applied, term });
+        let handed = store.term_of(applied).map_or(log.start, |term| Last { index: applied, term });
+        store.applied(applied);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut node = RawNode::new(&config, store, &logger).expect("the options were checked");
         if options.both {
@@ -621,6 +622,7 @@ impl Group {
         let index = index.min(log.committed).min(log.persisted);
         if index > log.applied() {
             self.node.advance_apply_to(index);
+            self.node.mut_store().applied(index);
         }
     }
 

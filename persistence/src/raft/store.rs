@@ -16,7 +16,8 @@ use crate::Last;
 #[derive(Debug)]
 struct Held {
     raft: eraftpb::Entry,
-    entry: Arc<Entry>,
+    /// None once it is applied: then only its bytes may be wanted, by a node that is behind.
+    entry: Option<Arc<Entry>>,
 }
 
 /// The log of one group.
@@ -27,11 +28,13 @@ pub(super) struct Store {
     /// The place before the first entry.
     start: Last,
     entries: VecDeque<Held>,
+    /// Up to which index entries are kept as bytes alone.
+    bare: u64,
 }
 
 impl Store {
     pub(super) fn new(members: ConfState, hard: HardState, start: Last) -> Self {
-        Self { members, hard, start, entries: VecDeque::new() }
+        Self { members, hard, start, entries: VecDeque::new(), bare: start.index }
     }
 
     pub(super) fn last(&self) -> Last {
@@ -47,10 +50,25 @@ impl Store {
         (place < self.entries.len()).then_some(place)
     }
 
-    /// The entry at `index` and its term.
+    /// The term of the entry at `index`.
+    pub(super) fn term_of(&self, index: u64) -> Option<u64> {
+        Some(self.entries[self.place(index)?].raft.term)
+    }
+
+    /// The entry at `index`, which is not applied, and its term.
     pub(super) fn get(&self, index: u64) -> Option<(u64, &Arc<Entry>)> {
         let held = &self.entries[self.place(index)?];
-        Some((held.raft.term, &held.entry))
+        Some((held.raft.term, held.entry.as_ref()?))
+    }
+
+    /// Everything up to `index` is applied.
+    pub(super) fn applied(&mut self, index: u64) {
+        for index in self.bare + 1..=index {
+            if let Some(place) = self.place(index) {
+                self.entries[place].entry = None;
+            }
+        }
+        self.bare = self.bare.max(index);
     }
 
     /// Adds an entry behind the last one, or in place of one and all behind it.
@@ -59,7 +77,7 @@ impl Store {
             self.entries.truncate(place);
         }
         assert_eq!(raft.index, self.last().index + 1, "a log has no holes");
-        self.entries.push_back(Held { raft, entry });
+        self.entries.push_back(Held { raft, entry: Some(entry) });
     }
 
     /// Forgets the entries up to `index`.
