@@ -34,6 +34,16 @@ pub enum Mutant {
     PreviousEndWrong,
     /// A failed write or sync is told as a lack of room, and the log goes on.
     FailureForgotten,
+    /// A segment goes although the archive does not have it yet.
+    TruncatedBeforeArchived,
+    /// A batch that is refused for want of space was written all the same.
+    RefusedStillWritten,
+    /// Commands stand in the order in which they arrived, also around a deadline.
+    NotSortedByStamp,
+    /// What a killed process left in the cache is taken as durable.
+    UnsyncedCacheTrusted,
+    /// A folder that can't be opened to be synced is taken for one whose sync failed.
+    LackOfDescriptorsFatal,
     /// A scrub is told what the cache holds, and not what the device does.
     ScrubReadsTheCache,
     /// A scrub leaves out the newest of the segments behind which another was begun.
@@ -44,7 +54,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::SyncSkipped,
         Self::FailedSyncRetried,
         Self::BadChecksumAccepted,
@@ -59,6 +69,11 @@ impl Mutant {
         Self::ClockBehindTheLog,
         Self::PreviousEndWrong,
         Self::FailureForgotten,
+        Self::TruncatedBeforeArchived,
+        Self::RefusedStillWritten,
+        Self::NotSortedByStamp,
+        Self::UnsyncedCacheTrusted,
+        Self::LackOfDescriptorsFatal,
         Self::ScrubReadsTheCache,
         Self::ScrubEndsEarly,
         Self::TreeHeadAhead,

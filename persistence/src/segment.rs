@@ -152,7 +152,7 @@ impl SegmentMaker {
         if std::mem::take(&mut self.unsynced)
             && let Err(error) = self.disk.sync_dir(&self.dir)
         {
-            self.unsynced = lacks_descriptor(&error);
+            self.unsynced = lacks_descriptor(&error) && !mutant!(LackOfDescriptorsFatal);
             return Err(if self.unsynced { MakeError::NoSpace(error) } else { MakeError::Fatal(error) });
         }
         Ok(())

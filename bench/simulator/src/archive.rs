@@ -55,6 +55,11 @@ impl SimStore {
         self.objects().away = away;
     }
 
+    /// Whether it can't be reached.
+    pub fn is_away(&self) -> bool {
+        self.objects().away
+    }
+
     /// No call fails any more.
     pub fn heal(&self) {
         let mut objects = self.objects();

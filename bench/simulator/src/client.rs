@@ -62,6 +62,10 @@ struct Reader {
 /// See the module.
 pub struct Clients {
     random: Random,
+    /// Whether much is written: accounts are made often, and take up to a good part of a segment.
+    heavy: bool,
+    /// Whether that is done all the time, because room or descriptors are short: then the log comes to its end.
+    pressed: bool,
     generators: Vec<Generator>,
     clients: Vec<Client>,
     readers: Vec<Reader>,
@@ -84,6 +88,8 @@ impl Clients {
         let generator = |shard| Generator::of_shard(seed.wrapping_mul(3) + u64::from(shard), shard, TENDER_SHARDS);
         Self {
             random: stream(seed, "workload"),
+            heavy: stream(seed, "heavy").one_in(2),
+            pressed: false,
             generators: (0..TENDER_SHARDS).map(generator).collect(),
             clients: (0..CLIENTS).map(|_| Client::default()).collect(),
             readers: vec![Reader::default(); READERS],
@@ -118,9 +124,15 @@ impl Clients {
         std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Room or descriptors are short, or not any more.
+    pub fn press(&mut self, pressed: bool) {
+        self.pressed = pressed;
+    }
+
     /// Nothing odd is sent any more.
     pub fn heal(&mut self) {
         self.prepared.clear();
+        self.pressed = false;
     }
 
     /// All connections are new.
@@ -212,7 +224,12 @@ impl Clients {
             (prepared.request, prepared.key, prepared.at) = (request, Some((request, 7)), stamp.0);
             return self.first(client, stamp, Some(prepared), judge);
         }
-        if self.random.one_in(12) {
+        let one_in = match (self.heavy, self.pressed) {
+            (true, true) => 3,
+            (true, false) => 6,
+            (false, _) => 12,
+        };
+        if self.random.one_in(one_in) {
             return self.first(client, stamp, None, judge);
         }
         let shard = self.random.between(1, i64::from(TENDER_SHARDS)) as u16;
@@ -328,7 +345,8 @@ impl Clients {
             ..Envelope::default()
         };
         let mut secret = None;
-        let action = match random.between(0, 3) {
+        let signs_up = self.heavy && (self.pressed || random.one_in(2));
+        let action = match if signs_up { 0 } else { random.between(0, 3) } {
             1 if !self.people.is_empty() => {
                 let (user, organisation) = random.pick(&self.people);
                 (envelope.user, envelope.organisation, envelope.session) = (user, organisation, SessionId(id));
@@ -354,7 +372,16 @@ impl Clients {
                     password: "a hash".to_owned(),
                 });
                 let kind = OrganisationKind::Both;
-                AccountAction::Register { user, organisation, organisation_name: format!("Firm {request}"), kind }
+                let most = if !self.heavy {
+                    0
+                } else if random.one_in(4) {
+                    45_000
+                } else {
+                    6_000
+                };
+                let padding = "x".repeat(random.between(0, most) as usize);
+                let organisation_name = format!("Firm {request}{padding}");
+                AccountAction::Register { user, organisation, organisation_name, kind }
             }
         };
         Command { envelope, action: Action::Account(action), secret }

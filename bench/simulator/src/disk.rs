@@ -140,6 +140,13 @@ impl SimDisk {
         std::mem::take(&mut self.state().hurt_by_sync)
     }
 
+    /// Whether something was written to a file for which `may` holds that is not durable.
+    pub fn is_pending(&self, may: impl Fn(&Path) -> bool) -> bool {
+        let state = self.state();
+        let pending = |id: &u64| state.inodes.get(id).is_some_and(|inode| !inode.pending.is_empty());
+        state.names.iter().any(|(path, id)| may(path) && pending(id))
+    }
+
     /// How long reads have taken since the last call, in nanoseconds.
     pub fn take_read_ns(&self) -> i64 {
         std::mem::take(&mut self.state().read_ns)

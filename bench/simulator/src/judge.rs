@@ -631,6 +631,17 @@ impl Judge {
                     self.marks.hit(Mark::DeadlineAndBidInOneBatch);
                 }
             }
+            // Also within one entry, whatever stamp it was given there.
+            if let Some(record) = record {
+                let at = record.command.envelope.at;
+                assert!(
+                    at >= shard.handled,
+                    "A4: request {} was stamped at {} and is decided behind the deadline {}",
+                    command.envelope.request.0,
+                    at.0,
+                    shard.handled.0
+                );
+            }
             if let Ask::Update { tender, right_version, seen, .. } = &mut sent.ask {
                 // The twin counts no versions; that they count is the engine's own tests' affair.
                 let tick = Sent { ask: Ask::Tick, key: None, ..sent_at(command) };

@@ -693,6 +693,11 @@ impl Node {
         self.scrubber.is_under_way()
     }
 
+    /// Up to which segment the archive has them whole, as far as this process knows.
+    pub fn archived(&self) -> u64 {
+        self.archiving.as_ref().map_or(0, |archiving| archiving.shipper.shipped().whole)
+    }
+
     /// The segment that is written to.
     pub fn active_segment(&self) -> u64 {
         u64::from(self.io.borrow().log.reach().durable().sequence)

@@ -59,6 +59,8 @@ enum What {
     Crash,
     /// The process is asked to end.
     Stop,
+    /// The process is asked to end, soon after it has cut a tail.
+    Leave,
     /// A process starts.
     Start,
     /// The wall clock jumps, or the machine's clocks change their pace.
@@ -123,6 +125,12 @@ pub struct World {
     /// Until then the node does nothing: its machine stands still, or it reads what it starts from.
     still_until: i64,
     refused_while_out: bool,
+    /// Up to which segment the archive has them whole.
+    archived: u64,
+    /// Until then the core's thread gets no processor.
+    starved_until: i64,
+    /// Whether the last process left nothing half done: then there is nothing to be cut.
+    left_clean: bool,
     /// How often the device had failed when the process started.
     failures_before: u64,
     stopping: bool,
@@ -198,6 +206,9 @@ impl World {
             out: false,
             still_until: 0,
             refused_while_out: false,
+            archived: 0,
+            starved_until: 0,
+            left_clean: true,
             failures_before: 0,
             stopping: false,
             healing: false,
@@ -310,6 +321,7 @@ impl World {
             What::Turn { process } => {
                 if process == self.judge.process() && self.at == self.turn_at {
                     self.turn_at = i64::MAX;
+                    self.starve();
                     self.act(Node::turn);
                 }
             }
@@ -357,6 +369,11 @@ impl World {
                 if !self.healing {
                     self.ask_to_stop();
                     self.some_time(150, What::Stop);
+                }
+            }
+            What::Leave => {
+                if !self.healing && self.serves() {
+                    self.ask_to_stop();
                 }
             }
             What::Start => self.start(),
@@ -494,14 +511,17 @@ impl World {
         let arrives = node.io().arrives();
         let due = node.due(self.at);
         let snapshot = node.io().log_bytes > SNAPSHOT_BYTES && !self.snapshot_due;
-        let wake = due.into_iter().chain(arrives).min().map(|wake| wake.max(self.at + busy));
+        let starved = self.starved_until;
+        let wake = due.into_iter().chain(arrives).min().map(|wake| wake.max(self.at + busy).max(starved));
         if let Some(wake) = wake.filter(|wake| *wake < self.turn_at) {
             self.turn_at = wake;
             self.after(wake - self.at, What::Turn { process });
         }
         if snapshot {
             self.snapshot_due = true;
-            let wait = self.pace.between(0, 200) * MS;
+            // The second process that loads it may take long, and nothing counts before it has.
+            let longest = if self.pace.one_in(4) { 20_000 } else { 200 };
+            let wait = self.pace.between(0, longest) * MS;
             self.after(wait, What::Snapshot { process });
         }
         self.show_soon();
@@ -533,6 +553,7 @@ impl World {
         }
         let states = self.pace.one_in(10);
         self.act(|node, _| node.retry());
+        self.kept_or_archived();
         if states && let Some(node) = &self.nodes[0] {
             self.judge.same_states(node.machines(), "while it runs");
         }
@@ -600,8 +621,15 @@ impl World {
         let (entries, places) = (more.collect(), self.disk.take_written());
         self.flushes.push(Flush { hurt: false, places, entries });
         self.disk.found_whole();
+        let expected = !self.plan.recoverable || !std::mem::take(&mut self.left_clean);
+        assert!(expected || found.cuts.is_empty(), "D7: cut, and nothing was under way: {:?}", found.cuts);
         if !found.cuts.is_empty() {
             self.judge.marks.hit(Mark::TailCut);
+            // What was cut must not come back when little was written over it.
+            if self.crashes.one_in(2) {
+                let wait = self.crashes.between(50, 1_500) * MS;
+                self.after(wait, What::Leave);
+            }
             if found.cuts.iter().any(|cut| cut.found.contains("checksum") || cut.found.contains("length")) {
                 self.judge.marks.hit(Mark::RecordTorn);
             }

@@ -124,7 +124,12 @@ impl Log {
         self.take_made()?;
         if !self.fits(batch) {
             self.gather_heads(batch);
-            self.make_room(batch)?;
+            let made = self.make_room(batch);
+            let room = self.active.as_ref().is_some_and(|active| active.needs(batch) <= active.room());
+            if mutant!(RefusedStillWritten) && made.is_err() && room {
+                self.flush(batch, 0..batch.len(), None)?;
+            }
+            made?;
         }
         if self.fits(batch) {
             self.flush(batch, 0..batch.len(), None)?;
@@ -367,7 +372,8 @@ impl Log {
         for (known, covered) in self.covered.iter_mut().zip(covered) {
             *known = (*known).max(*covered);
         }
-        let (may_go, mut gone) = (self.reach.may_go(), Vec::new());
+        let may_go = if mutant!(TruncatedBeforeArchived) { u64::MAX } else { self.reach.may_go() };
+        let mut gone = Vec::new();
         while let [oldest, next, ..] = self.kept.make_contiguous() {
             let is_covered = next.base.iter().zip(&self.covered).all(|(base, covered)| base.index <= *covered);
             if !is_covered || oldest.sequence > may_go || self.votes.need(oldest.sequence) {

@@ -182,7 +182,7 @@ impl Shard {
             let takeover = system_command(Action::Takeover { planned }, self.stamp, salt());
             return Some((vec![takeover], waiting(vec![None], true)));
         }
-        if self.due(now) || self.unsettled > 0 {
+        if (self.due(now) || self.unsettled > 0) && !mutant!(NotSortedByStamp) {
             self.pending.make_contiguous().sort_by_key(|pending| pending.command.envelope.at);
         }
         let due = self.due_next().filter(|deadline| *deadline <= now);

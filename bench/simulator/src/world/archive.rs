@@ -74,10 +74,26 @@ impl World {
         self.judge.trace("not archived", self.at as u64);
     }
 
+    /// P3: what is no longer here is there.
+    pub(super) fn kept_or_archived(&mut self) {
+        let Some(node) = self.nodes[0].as_ref().filter(|_| self.store.is_some()) else { return };
+        self.archived = self.archived.max(node.archived());
+        let number = |path: &Path| u64::from_str_radix(path.file_name()?.to_str()?.strip_suffix(".seg")?, 16).ok();
+        let oldest = self.disk.files().iter().filter_map(|path| number(path)).min().unwrap_or(1);
+        assert!(
+            oldest <= self.archived + 1,
+            "P3: segment {} is gone, and the archive has them up to {}",
+            oldest - 1,
+            self.archived
+        );
+    }
+
     pub(super) fn go_away(&mut self, away: bool) {
         if let Some(store) = self.store.as_ref().filter(|_| !self.healing) {
             store.go_away(away);
-            self.some_time(if away { 40 } else { 60 }, What::GoAway { away: !away });
+            // At times for longer than several segments are filled.
+            let long = if self.chance.one_in(3) { 400 } else { 40 };
+            self.some_time(if away { long } else { 60 }, What::GoAway { away: !away });
         }
     }
 

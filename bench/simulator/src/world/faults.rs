@@ -42,6 +42,31 @@ impl World {
         }
     }
 
+    /// The core's thread gets no processor for a while; most of all where that matters, around a deadline.
+    pub(super) fn starve(&mut self) {
+        self.starved_until = 0;
+        if self.healing {
+            return;
+        }
+        let Some(node) = &self.nodes[0] else { return };
+        let now = node.now(self.at).0;
+        let due =
+            (1..=crate::node::TENDER_SHARDS).filter_map(|shard| self.judge.twin(shard).next_deadline()).min();
+        let left = due.map(|due| due - now).filter(|left| (0..200).contains(left));
+        if let Some(left) = left.filter(|_| self.crashes.one_in(2)) {
+            self.starved_until = self.at + (left + self.crashes.between(1, 40)) * MS;
+            // Everybody wants to be the last.
+            for client in 0..self.clients.len() {
+                if !self.clients.waits(client) {
+                    let wait = self.pace.between((left - 30).max(0), left + 20) * MS;
+                    self.after(wait, What::Act { client });
+                }
+            }
+        } else if self.crashes.one_in(20) {
+            self.starved_until = self.at + self.crashes.between(1, 60) * MS;
+        }
+    }
+
     /// How long reads take now.
     pub(super) fn read_time(&mut self) {
         let read_ns = super::READ_NS[usize::from(self.slow)];
@@ -111,12 +136,15 @@ impl World {
             return;
         }
         self.full = full;
+        self.clients.press(full || self.out);
         // A little is left, so that it ends at any operation.
         let left = if self.chance.one_in(2) { self.chance.between(0, 40_000) as u64 } else { 0 };
         let capacity = full.then(|| self.disk.used() + left);
         self.disk.plan(|hazards| hazards.capacity = capacity);
         if full {
-            self.some_time(40, What::Fill { full: false });
+            // At times for longer than what is ready lasts.
+            let long = if self.chance.one_in(8) { 300 } else { 40 };
+            self.some_time(long, What::Fill { full: false });
         } else {
             self.some_time(80, What::Fill { full: true });
         }
@@ -128,9 +156,11 @@ impl World {
             return;
         }
         self.out = out;
+        self.clients.press(out || self.full);
         let one_in = if self.chance.one_in(2) { 1 } else { 3 };
         self.disk.plan(|hazards| hazards.descriptors = if out { one_in } else { 0 });
-        self.some_time(40, What::RunOut { out: !out });
+        let long = if out && self.chance.one_in(3) { 300 } else { 40 };
+        self.some_time(long, What::RunOut { out: !out });
     }
 
     pub(super) fn damage(&mut self, may: impl Fn(&Path) -> bool) {

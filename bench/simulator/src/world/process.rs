@@ -1,6 +1,8 @@
 //! Starts and ends of the process: crashes, stops, refused starts and what an operator then does. Decides what happens;
 //! what a start found is judged where it is looked at.
 
+use std::path::Path;
+
 use super::refusals::{self, Refusal};
 use super::{Ended, What, World};
 use crate::chance::Random;
@@ -33,6 +35,7 @@ impl World {
 
     pub(super) fn end_as_asked(&mut self) {
         self.judge.marks.hit(Mark::GracefulStop);
+        self.left_clean = true;
         self.judge.ended_as_asked();
         let node = self.nodes[0].take();
         if let Some(mut node) = node {
@@ -66,6 +69,8 @@ impl World {
         self.judge.trace(if ended == Ended::Power { "power" } else { "stopped" }, self.at as u64);
         // Nothing that is dropped may reach the disk any more.
         self.disk.down();
+        let segment = |path: &Path| path.extension().is_some_and(|extension| extension == "seg");
+        self.left_clean = ended == Ended::Power && !self.disk.is_pending(segment);
         if let Some(node) = &self.nodes[0] {
             self.flushes.append(&mut node.io().flushes);
             if node.is_scrubbing() {
@@ -81,6 +86,7 @@ impl World {
         };
         // A full disk stays full, and a broken one broken; descriptors are given back by who ends.
         self.out = false;
+        self.clients.press(self.full);
         self.disk.plan(|hazards| {
             let Hazards { capacity, broken, .. } = *hazards;
             *hazards = Hazards { capacity, broken, ..Hazards::default() };
@@ -135,6 +141,7 @@ impl World {
         match Node::start(&self.disk, self.store.as_ref(), self.at, self.clocks, random) {
             Ok((node, found)) => self.started(node, &found),
             Err(NoStart::Power) => {
+                self.left_clean = false;
                 self.judge.marks.hit(Mark::CrashInRecovery);
                 self.judge.trace("crash in recovery", self.at as u64);
                 self.disk.plan(|hazards| hazards.crash = 0);

@@ -8,6 +8,7 @@ use persistence::Step;
 
 use super::process::device_errors;
 use super::{What, World};
+use crate::archive::SimStore;
 use crate::marks::Mark;
 use crate::node::MS;
 
@@ -162,8 +163,14 @@ impl World {
         self.some_time(15, What::Rot);
         let Some(node) = self.nodes[0].as_ref().filter(|_| !self.healing) else { return };
         let active = node.active_segment();
-        let closed = |path: &Path| number_of(path, ".seg").is_some_and(|number| number < active);
-        if let Some((path, offset)) = self.disk.corrupt(closed) {
+        // What is not archived yet is the only copy: then any segment will do, and memory is short as well.
+        let away = self.store.as_ref().is_some_and(SimStore::is_away);
+        let newest = if away { active } else { active.saturating_sub(1) };
+        let segment = |path: &Path| number_of(path, ".seg").is_some_and(|number| number <= newest);
+        if let Some((path, offset)) = self.disk.corrupt(segment) {
+            if away {
+                self.disk.evict(|other| other == path);
+            }
             self.judge.trace(&path.to_string_lossy(), offset as u64);
             self.must_start = false;
         }

@@ -51,7 +51,7 @@ impl World {
     }
 
     pub(super) fn send(&mut self, client: usize, stamp: Stamp, (request, command, answer): Sending) {
-        let slow = self.pace.one_in(30);
+        let slow = self.pace.one_in(if self.at < self.starved_until { 2 } else { 30 });
         let delay = self.pace.between(10, if slow { 60_000 } else { 800 }) * 1_000;
         let arrives = self.clients.in_order(client, self.at + delay);
         let Some(node) = &mut self.nodes[0] else { return };
@@ -72,7 +72,9 @@ impl World {
         }
         let Some(deadline) = self.judge.twin(shard).next_deadline() else { return wait };
         let left = (deadline - node.now(self.at).0) * MS;
-        let edge = left + self.pace.between(-3, 2) * MS / 2;
+        // On it, or while the core is slow to see it.
+        let wide = if self.pace.one_in(2) { 40 } else { 1 };
+        let edge = left + self.pace.between(-3 * wide, 2 * wide) * MS / 2;
         if (0..60 * SECOND).contains(&edge) { edge } else { wait }
     }
 
