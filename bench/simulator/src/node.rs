@@ -89,6 +89,11 @@ impl Clocks {
         self.from = (until, self.mono(at));
     }
 
+    /// They stand still no longer.
+    pub fn go_on(&mut self, at: i64) {
+        self.from.0 = self.from.0.min(at);
+    }
+
     /// They run at another pace from `at` on.
     pub fn go_at(&mut self, at: i64, pace_ppm: i64) {
         self.from = (at.max(self.from.0), self.mono(at));

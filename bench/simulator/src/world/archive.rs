@@ -30,7 +30,9 @@ impl World {
     pub(super) fn ship(&mut self) {
         let Some(node) = &mut self.nodes[0] else { return };
         let errors = device_errors(&self.disk);
-        match node.ship(self.at) {
+        let round = node.ship(self.at);
+        self.archived = self.archived.max(node.archived());
+        match round {
             Ok(trouble) => self.shipped(trouble, device_errors(&self.disk) > errors),
             Err(ended) => return self.end(ended),
         }

@@ -44,7 +44,9 @@ impl World {
             self.judge.same_states(node.machines(), "at the end");
             // Behind the core: then the log is complete, and the last round ships all of it.
             let errors = device_errors(&self.disk);
-            match node.ship(self.at) {
+            let round = node.ship(self.at);
+            self.archived = self.archived.max(node.archived());
+            match round {
                 Ok(trouble) => self.shipped(trouble, device_errors(&self.disk) > errors),
                 Err(ended) => return self.end(ended),
             }
@@ -106,6 +108,8 @@ impl World {
 
     pub(super) fn down(&mut self) {
         self.still_until = self.at;
+        // The next process does not begin in a machine that stands still.
+        self.clocks.go_on(self.at);
         self.turn_at = i64::MAX;
         self.flush_at = i64::MAX;
         self.show_at = i64::MAX;
