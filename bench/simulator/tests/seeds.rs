@@ -4,7 +4,7 @@
 use simulator::world::{Plan, Report, run};
 
 /// How many worlds: enough for every mark, and on two cores about a minute.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 48;
 
 #[test]
 fn no_promise_is_broken_and_every_mark_is_hit() {
