@@ -33,6 +33,8 @@ const BIDDERS: usize = 3;
 const PACE: Duration = Duration::from_millis(25);
 /// Bids of one socket that may be unanswered.
 const IN_FLIGHT: usize = 16;
+/// How long a bidder waits for an answer before it goes to another node.
+const SILENCE: Duration = Duration::from_secs(3);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -138,10 +140,12 @@ async fn bidder(game: Arc<Game>, number: usize, token: String, book: Arc<Mutex<B
     let mut node = number;
     'connections: loop {
         node += 1;
-        let Some(mut socket) = connect(game.addresses[node % game.addresses.len()], &token).await else {
+        let connecting = connect(game.addresses[node % game.addresses.len()], &token);
+        let Some(mut socket) = tokio::time::timeout(SILENCE, connecting).await.ok().flatten() else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
+        let mut heard = tokio::time::Instant::now();
         let mut id = 1u64;
         let mut asked: BTreeMap<u64, String> = BTreeMap::new();
         let mut backlog = book.lock().expect("the book").open();
@@ -164,14 +168,20 @@ async fn bidder(game: Arc<Game>, number: usize, token: String, book: Arc<Mutex<B
                     });
                     let sent = book.lock().expect("the book").sent[&cid].clone();
                     let d = json!({ "lot": game.lots[sent.lot], "cid": cid, "price": sent.price });
+                    if asked.is_empty() {
+                        heard = tokio::time::Instant::now();
+                    }
                     asked.insert(id, cid);
                     let request = json!({ "id": id, "op": "bid.place", "d": d });
                     if socket.send(Message::text(request.to_string())).await.is_err() {
                         continue 'connections;
                     }
                 }
+                // A node that stands still keeps its sockets open.
+                () = tokio::time::sleep_until(heard + SILENCE), if !asked.is_empty() => continue 'connections,
                 frame = receive(&mut socket) => {
                     let Some(frame) = frame else { continue 'connections };
+                    heard = tokio::time::Instant::now();
                     let Some(re) = frame["re"].as_u64() else { continue };
                     let cid = asked.remove(&re).expect("only requests are answered");
                     let mut book = book.lock().expect("the book");
