@@ -30,6 +30,7 @@ Commands:
 Parts of `test`, with the minutes that each may take on two cores:
   engine      6   engine and rules: unit, script and property tests, the naive twin, simulate
   log         8   log and simulator: formats, recovery, crashes at every write and sync, kill and restart
+  replication 8   Raft, links between nodes, three nodes in memory and as processes that are killed, frozen and cut off
   feed        5   REST, feed, attacks, against the real program
   browser     7   the page in a real Chromium
   repository  -   tidy rules, deployment files, every benchmark once in small
@@ -55,6 +56,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "engine", title: "engine and rules", minutes: Some(6) },
     Part { name: "log", title: "log and simulator", minutes: Some(8) },
+    Part { name: "replication", title: "replication", minutes: Some(8) },
     Part { name: "feed", title: "feed and attacks", minutes: Some(5) },
     Part { name: "browser", title: "browser", minutes: Some(7) },
     Part { name: "repository", title: "repository and benches", minutes: None },
@@ -246,6 +248,7 @@ fn summary(rows: &[(&str, Duration, Option<u64>, Tally)]) -> bool {
 fn part_of(binary: &Binary) -> &'static str {
     match (binary.package.as_str(), binary.target.as_str()) {
         ("engine", _) | ("api", "simulate" | "cases" | "twin") => "engine",
+        ("persistence", "raft" | "peers" | "votes") | ("api", "several" | "cluster") => "replication",
         ("persistence" | "simulator", _)
         | ("api", "node" | "kill" | "full_disk" | "poison" | "snapshots" | "faults" | "rotation") => "log",
         ("api", "browser" | "page") => "browser",
