@@ -191,6 +191,8 @@ impl World {
         let before = self.before_start.take();
         let changed = text.contains("Nothing was changed") && self.disk.writes() != writes;
         assert!(!changed, "D7: a start that refused has written: {text}");
+        // From here on nothing goes astray until it has started; whoever looks at the disk meanwhile would else make it so.
+        self.disk.plan(|hazards| hazards.misread = 0);
         self.disk.restart(Crash::Process);
         self.disk.heal(before);
         self.must_start = true;
