@@ -15,7 +15,7 @@ use engine::Entry;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use hdrhistogram::Histogram;
 use okaywal::{LogVoid, WriteAheadLog};
-use persistence::{Batch, Log, LogEvent, LogThread, Options, RealDisk, Sealer};
+use persistence::{Batch, Log, Options, RealDisk, Sealer};
 use redb::{Durability, TableDefinition};
 
 use crate::floor::RawLog;
@@ -209,7 +209,7 @@ pub fn many_at_once(folder: &Path, rounds: usize, time: Duration, mysql: Option<
         fs::create_dir(&place)?;
         stores.push(("MySQL, UPDATE … WHERE price >", Box::new(Sql::start(program, &place)?)));
     }
-    let group = Group::start(log, recovered.sealer)?;
+    let group = Group::start(log, recovered.sealer);
     let mut raw = RawLog::create(&folder.join("raw"))?;
     let (mut raw_flushes, mut raw_time) = (0u64, Duration::ZERO);
     let numbers = AtomicU64::new(0);
@@ -268,8 +268,7 @@ fn drive(time: Duration, append: impl Fn() -> Result<()> + Sync) -> Result<(u64,
     Ok((done, started.elapsed()))
 }
 
-/// The log as the program drives it: whoever comes while a flush runs goes with the next one, and who is durable is
-/// answered while the log thread flushes the next batch.
+/// The log as the program drives it: whoever comes while a flush runs goes with the next one.
 struct Group {
     ask: Sender<Sender<()>>,
     flushes: Arc<AtomicU64>,
@@ -277,13 +276,12 @@ struct Group {
 }
 
 impl Group {
-    fn start(log: Log, sealer: Sealer) -> Result<Self> {
+    fn start(log: Log, sealer: Sealer) -> Self {
         let (ask, asked) = unbounded();
-        let log = LogThread::spawn(log).context("the log thread")?;
         let this = Self { ask, flushes: Arc::default(), bytes: Arc::default() };
         let counts = [Arc::clone(&this.flushes), Arc::clone(&this.bytes)];
-        thread::spawn(move || Self::run(&log, &sealer, &asked, &counts));
-        Ok(this)
+        thread::spawn(move || Self::run(log, &sealer, &asked, &counts));
+        this
     }
 
     fn writer(&self) -> impl Fn() -> Result<()> + Sync {
@@ -297,41 +295,30 @@ impl Group {
         }
     }
 
-    fn run(log: &LogThread, sealer: &Sealer, asked: &Receiver<Sender<()>>, counts: &[Arc<AtomicU64>; 2]) {
+    fn run(mut log: Log, sealer: &Sealer, asked: &Receiver<Sender<()>>, counts: &[Arc<AtomicU64>; 2]) {
         let mut workload = Workload::new(10).0;
-        let (mut spare, mut waiting, mut durable) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut batch, mut index) = (Batch::new(), 0);
-        loop {
-            waiting.extend(asked.try_iter().take(BATCH_MAX));
-            if waiting.is_empty() {
-                answer(&mut durable);
-                let Ok(first) = asked.recv() else { return };
-                waiting.push(first);
-                continue;
-            }
+        let (mut spare, mut waiting, mut batch, mut index) = (Vec::new(), Vec::new(), Batch::new(), 0);
+        while let Ok(first) = asked.recv() {
+            waiting.push(first);
+            waiting.extend(asked.try_iter().take(BATCH_MAX - 1));
             while spare.len() < waiting.len() {
                 spare.append(&mut workload.entries(1).remove(0).commands);
             }
             index += 1;
             let entry = Entry { index, commands: spare.split_off(spare.len() - waiting.len()) };
+            batch.clear();
             let pushed = batch.push_entry(1, 1, &entry, sealer).is_ok();
-            counts[1].fetch_add(batch.bytes_len() as u64, Ordering::Relaxed);
-            // Writers learn of an error from the closed channel.
-            if !pushed || log.submit(batch).is_err() {
-                return;
+            let bytes = batch.bytes_len() as u64;
+            let durable = pushed && log.append(&mut batch).is_ok();
+            if !durable {
+                return; // Writers learn it from the closed channel.
             }
-            answer(&mut durable);
-            let Ok(LogEvent::Flushed { batch: flushed }) = log.events().recv() else { return };
-            batch = flushed;
             counts[0].fetch_add(1, Ordering::Relaxed);
-            std::mem::swap(&mut durable, &mut waiting);
+            counts[1].fetch_add(bytes, Ordering::Relaxed);
+            for waiting in waiting.drain(..) {
+                // A round may have ended and its writers with it.
+                waiting.send(()).ok();
+            }
         }
-    }
-}
-
-/// Tells who is durable. A round may have ended and its writers with it.
-fn answer(durable: &mut Vec<Sender<()>>) {
-    for waiting in durable.drain(..) {
-        waiting.send(()).ok();
     }
 }
