@@ -2,6 +2,9 @@
 //! answered is never lost, a key has one outcome, a term one writer that first says that it took over, and all states
 //! are equal.
 
+#[path = "support/spec.rs"]
+mod spec;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -16,12 +19,13 @@ use api::node::{
     Surroundings, recover, tender_shard,
 };
 use engine::{
-    Access, Action, Command, Decimal, Entry, Envelope, Format, Item, Key, LogTime, LotMode, LotSpec, LotStage,
-    OrganisationId, Reply, RequestId, RulesSpec, TenderId, TenderSpec,
+    Action, Command, Decimal, Entry, Envelope, Format, Key, LogTime, LotStage, OrganisationId, Reply, RequestId,
+    TenderId, TenderSpec,
 };
 use persistence::faulty::{Crash, FaultyDisk};
 use persistence::raft::{Raft, RaftMember, RaftOptions};
 use persistence::{AppendError, Batch, Change, Lead, Log, LogEvent, Message, Options, ReplicationError};
+use spec::{one_lot, rules};
 
 const NODES: u16 = 3;
 const TENDER_SHARDS: u16 = 2;
@@ -220,30 +224,6 @@ struct World {
     refused: u64,
     crashes: u64,
     full: u64,
-}
-
-fn spec(duration_s: i64) -> TenderSpec {
-    let rules =
-        RulesSpec { duration_s: Some(duration_s), guard_percent: None, ..RulesSpec::default(Format::English) };
-    let item =
-        Item { description: "52119-0K".into(), quantity: Decimal { mantissa: 1, scale: 0 }, unit: "piece".into() };
-    TenderSpec {
-        title: "Bumper".into(),
-        description: String::new(),
-        reference: String::new(),
-        currency: "SAR".into(),
-        currency_exponent: 2,
-        access: Access::Invited,
-        public: false,
-        opens_at: None,
-        terms: None,
-        lot_mode: LotMode::Parallel,
-        stagger_s: 0,
-        stagger_follows: true,
-        serial_gap_s: 0,
-        anonymous_to_buyer: false,
-        lots: vec![LotSpec { title: "Lot".into(), items: vec![item], rules }],
-    }
 }
 
 fn layout(node: u16) -> Options {
@@ -525,7 +505,8 @@ impl World {
                 // A draft that nobody publishes: bytes, so that segments are rolled and disks fill up.
                 None if self.dice.one_in(3) => {
                     let tender = TenderId::new((1_000 + self.key) << 32);
-                    let spec = TenderSpec { description: "x".repeat(6 << 10), ..spec(60) };
+                    let spec =
+                        TenderSpec { description: "x".repeat(6 << 10), ..one_lot(rules(Format::English, 60)) };
                     self.command(BUYER, Action::CreateTender { tender, spec: Box::new(spec) })
                 }
                 None => {
@@ -560,7 +541,10 @@ impl World {
 
     fn open_tender(&mut self, id: u128, duration_s: i64) {
         let tender = TenderId::new(id << 32);
-        self.decide(BUYER, Action::CreateTender { tender, spec: Box::new(spec(duration_s)) });
+        self.decide(
+            BUYER,
+            Action::CreateTender { tender, spec: Box::new(one_lot(rules(Format::English, duration_s))) },
+        );
         for organisation in SUPPLIERS {
             let (adjustments, features) = (Vec::new(), Vec::new());
             self.decide(BUYER, Action::Admit { tender, organisation, adjustments, features, accepted: false });

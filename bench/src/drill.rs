@@ -25,7 +25,7 @@ const SHARD: u16 = 1;
 /// Entries that are made durable together while the log is made.
 const ENTRIES_A_FLUSH: usize = 64;
 /// A snapshot is taken after so many bytes of log, unless a node is told otherwise; then two lie behind a restore at worst.
-const SNAPSHOT_BYTES: f64 = (256 << 20) as f64;
+const SNAPSHOT_BYTES: f64 = (64 << 20) as f64;
 /// What the extrapolation is for.
 const BIDS_OF_A_LARGE_LOG: f64 = 10_000_000.0;
 /// In which all of a cold restore must fit, with room to the promised 15 minutes.
@@ -131,7 +131,7 @@ impl fmt::Display for Report {
             fetched + s(latest.load) + latest.replayed as f64 / self.replay_rate(),
             word(fetched + s(latest.load) + latest.replayed as f64 / self.replay_rate()),
         )?;
-        writeln!(f, "  10 M bids   {with:.1} s with snapshots each 256 MiB of log: {}", word(with))?;
+        writeln!(f, "  10 M bids   {with:.1} s with snapshots each 64 MiB of log: {}", word(with))?;
         write!(f, "  10 M bids   {without:.1} s without any snapshot: {}", word(without))
     }
 }
